@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Parallel text -> subword pieces -> a fairseq data folder.
+#
+#   scripts/prepare.sh --raw DIR --source LANG --target LANG --output DIR [options]
+#
+#   --raw DIR        holds train.LANG and valid.LANG, and one file per test set and language (NAME.LANG)
+#   --source LANG    source language, the file name's ending
+#   --target LANG    target language
+#   --output DIR     receives spm.model, pieces/ and data-bin/; a finished output is left as it is
+#   --tests "A B"    names of the test sets (default: test)
+#   --vocab-size N   size of the joint SentencePiece BPE vocabulary (default: 32000)
+#   --threads N      worker processes (default: 2)
+source "$(dirname "$0")/common.sh"
+
+RAW='' SOURCE='' TARGET='' OUTPUT='' TESTS=test VOCAB=32000 THREADS=2
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --raw) RAW=$2 ;;
+        --source) SOURCE=$2 ;;
+        --target) TARGET=$2 ;;
+        --output) OUTPUT=$2 ;;
+        --tests) TESTS=$2 ;;
+        --vocab-size) VOCAB=$2 ;;
+        --threads) THREADS=$2 ;;
+        --help) usage; exit 0 ;;
+        *) die "unknown option $1; see --help" ;;
+    esac
+    shift 2
+done
+need --raw "$RAW"; need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
+[[ -e $OUTPUT/data-bin/done ]] && { echo "prepared already: $OUTPUT"; exit 0; }
+
+# Bad text is refused here, by file and line, before anything is built on it.
+for split in train valid $TESTS; do
+    for lang in "$SOURCE" "$TARGET"; do
+        file=$RAW/$split.$lang
+        [[ -s $file ]] || die "$file: missing or empty; --raw needs $split.$SOURCE and $split.$TARGET"
+        iconv -f utf-8 -t utf-8 "$file" > /dev/null 2>&1 \
+            || die "$file: line $(grep -naxvm1 '.*' "$file" | cut -d: -f1) is not UTF-8; convert the file first"
+        empty=$(awk 'NF == 0 { print NR; exit }' "$file")
+        [[ -z $empty ]] || die "$file: line $empty is empty; drop that pair from both sides"
+    done
+    source_lines=$(wc -l < "$RAW/$split.$SOURCE") target_lines=$(wc -l < "$RAW/$split.$TARGET")
+    [[ $source_lines -eq $target_lines ]] \
+        || die "$RAW/$split: $source_lines lines of $SOURCE but $target_lines of $TARGET; the sides must align"
+    echo "$split: $source_lines sentence pairs"
+done
+
+mkdir -p "$OUTPUT/pieces"
+rm -rf "$OUTPUT/data-bin"
+if [[ ! -e $OUTPUT/spm.model ]]; then
+    python -m weightdistill.subwords train "$OUTPUT/spm" "$VOCAB" "$RAW/train.$SOURCE" "$RAW/train.$TARGET"
+fi
+for split in train valid $TESTS; do
+    for lang in "$SOURCE" "$TARGET"; do
+        python -m weightdistill.subwords encode "$OUTPUT/spm.model" < "$RAW/$split.$lang" > "$OUTPUT/pieces/$split.$lang"
+    done
+done
+
+test_prefixes=$(for name in $TESTS; do echo -n "$OUTPUT/pieces/$name,"; done)
+fairseq-preprocess --source-lang "$SOURCE" --target-lang "$TARGET" --joined-dictionary \
+    --trainpref "$OUTPUT/pieces/train" --validpref "$OUTPUT/pieces/valid" --testpref "${test_prefixes%,}" \
+    --destdir "$OUTPUT/data-bin" --workers "$THREADS"
+touch "$OUTPUT/data-bin/done"

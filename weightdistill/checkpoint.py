@@ -1,0 +1,140 @@
+"""The one place that reads checkpoints, and the one that writes them.
+
+Reading never runs code from the file; writing never leaves half a file behind. Knows the outer form of a fairseq
+checkpoint (`model`, and `cfg` or `args`), not what its weights mean.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightdistill.errors import DistillationError
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a fairseq checkpoint onto the CPU without unpickling anything but plain data and `argparse.Namespace`.
+
+    Raises:
+        DistillationError: the file is missing, truncated, no fairseq checkpoint, or holds anything that would run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DistillationError(f"checkpoint {path} does not exist; give the path of a fairseq checkpoint (.pt)")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error)
+        if "Unsupported" in reason or "GLOBAL" in reason:
+            raise DistillationError(
+                f"checkpoint {path} holds objects other than tensors and settings and was not loaded, since loading "
+                f"them could run code: {_first_line(reason, 'Unsupported', 'GLOBAL')}"
+            ) from error
+        raise DistillationError(f"checkpoint {path} is not a PyTorch file: {_first_line(reason)}") from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise DistillationError(
+            f"checkpoint {path} cannot be read, it is truncated or not a PyTorch file ({_first_line(str(error))}); "
+            "copy or train it again"
+        ) from error
+    if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
+        raise DistillationError(f"checkpoint {path} has no `model` entry; it was not written by fairseq")
+    if not isinstance(state.get("cfg") or state.get("args"), Mapping | argparse.Namespace):
+        raise DistillationError(f"checkpoint {path} has neither `cfg` nor `args`; it was not written by fairseq")
+    return state
+
+
+def model_config(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's settings of a checkpoint, of either generation (`cfg.model` or `args`), as a flat dictionary."""
+    config = plain(state.get("cfg") or {})
+    model = config.get("model") or plain(state.get("args")) or {}
+    return dict(model)
+
+
+def plain(value: Any) -> Any:
+    """The same settings as dictionaries, lists, strings and numbers all the way down, which load without any class."""
+    if isinstance(value, argparse.Namespace):
+        return plain(vars(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(entry) for entry in value]
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def fingerprint(path: str | Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write(state: Mapping[str, Any], path: str | Path) -> None:
+    """Write a checkpoint under a temporary name, then rename it.
+
+    Raises:
+        DistillationError: the folder cannot be written or the disk is full; nothing is left behind.
+    """
+    with writing(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def write_safetensors(weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write weights alone in the safetensors format; a tied weight is stored under each of its names.
+
+    Raises:
+        DistillationError: as `write`.
+    """
+    from safetensors.torch import save_file
+
+    with writing(path) as temporary:
+        save_file({name: weight.detach().clone().contiguous() for name, weight in weights.items()}, temporary)
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends, remove it when it fails.
+
+    Raises:
+        DistillationError: the file could not be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise DistillationError(
+            f"cannot write {path}: {_first_line(str(error))}; check that the folder is writable and the disk not full"
+        ) from error
+    finally:
+        _quietly(temporary.unlink)
+
+
+def _quietly(action: Callable[[], object]) -> None:
+    with contextlib.suppress(OSError):
+        action()
+
+
+def _first_line(text: str, *words: str) -> str:
+    """The first line that holds one of the words, or else the first line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
+    return next((line for line in lines if any(word in line for word in words)), lines[0])

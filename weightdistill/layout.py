@@ -1,0 +1,160 @@
+"""Weight layout: what each parameter name of a fairseq Transformer means.
+
+One table maps a name to its *class* (the same role in every layer) and to the meaning of each of its axes, which is all
+that grouping and generating need. Names of older fairseq versions are first brought to today's. Knows nothing about
+modules, files or training.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+
+from weightdistill.errors import DistillationError
+
+
+class Axis(Enum):
+    """What the entries along one axis of a weight stand for."""
+
+    SOURCE_VOCABULARY = "source vocabulary"
+    TARGET_VOCABULARY = "target vocabulary"
+    ENCODER_POSITIONS = "encoder positions"
+    DECODER_POSITIONS = "decoder positions"
+    ENCODER_RESIDUAL = "encoder residual stream"
+    DECODER_RESIDUAL = "decoder residual stream"
+    ENCODER_GAIN = "gains of the encoder residual stream"
+    DECODER_GAIN = "gains of the decoder residual stream"
+    ENCODER_HEADS = "encoder attention heads"
+    DECODER_HEADS = "decoder attention heads"
+    ENCODER_FFN = "encoder feed-forward units"
+    DECODER_FFN = "decoder feed-forward units"
+
+    @property
+    def mappable(self) -> bool:
+        """Whether a W_I or W_O may change this axis; vocabularies and positions are the same in teacher and student."""
+        return "vocabulary" not in self.value and "positions" not in self.value
+
+
+@dataclass(frozen=True)
+class WeightClass:
+    """The role that a weight plays, the same in every layer of its stack.
+
+    Attributes:
+        name: the parameter's name without its layer's number, e.g. ``decoder.encoder_attn.k_proj.weight``.
+        axes: meaning of each axis in PyTorch's order, i.e. (O, I) for a matrix and (O,) for a vector.
+        layered: whether there is one instance a layer; otherwise there is a single instance (embeddings, final norms).
+    """
+
+    name: str
+    axes: tuple[Axis, ...]
+    layered: bool
+
+    @property
+    def stack(self) -> str:
+        """``encoder`` or ``decoder``."""
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class WeightName:
+    """A parameter name, parsed: its class, and the number of its layer (None outside the layers)."""
+
+    weight_class: WeightClass
+    layer: int | None
+
+
+# Role within a layer -> axes. "residual", "gain", "heads" and "ffn" are those of the weight's own stack.
+_LAYER_ROLES = (
+    (r"(self|encoder)_attn\.q_proj\.weight", ("heads", "residual")),
+    (r"self_attn\.[kv]_proj\.weight", ("heads", "residual")),
+    (r"encoder_attn\.[kv]_proj\.weight", ("heads", "encoder residual")),
+    (r"(self|encoder)_attn\.[qkv]_proj\.bias", ("heads",)),
+    (r"(self|encoder)_attn\.out_proj\.weight", ("residual", "heads")),
+    (r"(self|encoder)_attn\.out_proj\.bias", ("residual",)),
+    (r"fc1\.weight", ("ffn", "residual")),
+    (r"fc1\.bias", ("ffn",)),
+    (r"fc2\.weight", ("residual", "ffn")),
+    (r"fc2\.bias", ("residual",)),
+    (r"(self_attn|encoder_attn|final)_layer_norm\.weight", ("gain",)),
+    (r"(self_attn|encoder_attn|final)_layer_norm\.bias", ("residual",)),
+)
+# Role outside the layers -> axes.
+_STACK_ROLES = (
+    (r"(embed_tokens|output_projection)\.weight", ("vocabulary", "residual")),
+    (r"embed_positions\.weight", ("positions", "residual")),
+    (r"(layernorm_embedding|layer_norm)\.weight", ("gain",)),
+    (r"(layernorm_embedding|layer_norm)\.bias", ("residual",)),
+)
+# Names of earlier fairseq versions -> today's.
+_RENAMES = (
+    (r"(.*)\.layer_norms\.0\.(\w+)", r"\1.self_attn_layer_norm.\2"),
+    (r"(encoder.*)\.layer_norms\.1\.(\w+)", r"\1.final_layer_norm.\2"),
+    (r"(decoder.*)\.layer_norms\.1\.(\w+)", r"\1.encoder_attn_layer_norm.\2"),
+    (r"(decoder.*)\.layer_norms\.2\.(\w+)", r"\1.final_layer_norm.\2"),
+    (r"decoder\.embed_out", r"decoder.output_projection.weight"),
+)
+_BUFFERS = re.compile(r"(encoder|decoder)\.(version|embed_positions\._float_tensor)")
+_FUSED = re.compile(r"(?P<attention>.*_attn)\.in_proj_(?P<kind>weight|bias)")
+_NAME = re.compile(r"(?P<stack>encoder|decoder)\.(layers\.(?P<layer>\d+)\.)?(?P<role>.+)")
+
+
+def _axes(stack: str, words: Iterable[str]) -> tuple[Axis, ...]:
+    def axis(word: str) -> Axis:
+        if word == "vocabulary":
+            return Axis.SOURCE_VOCABULARY if stack == "encoder" else Axis.TARGET_VOCABULARY
+        return Axis["_".join((word if " " in word else f"{stack} {word}").upper().split())]
+
+    return tuple(axis(word) for word in words)
+
+
+def parse(name: str) -> WeightName | None:
+    """Parse one of today's parameter names; None when the table does not know it."""
+    if not (match := _NAME.fullmatch(name)):
+        return None
+    stack, layer, role = match["stack"], match["layer"], match["role"]
+    if stack == "encoder" and role.startswith(("encoder_attn", "output_projection")):
+        return None
+    for pattern, words in _STACK_ROLES if layer is None else _LAYER_ROLES:
+        if re.fullmatch(pattern, role):
+            weight_class = WeightClass(f"{stack}.{role}", _axes(stack, words), layered=layer is not None)
+            return WeightName(weight_class, None if layer is None else int(layer))
+    return None
+
+
+def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring a Transformer state of any fairseq version to today's names.
+
+    Renames old layer norms and output embeddings, splits ``in_proj_weight`` (3·E, E) and ``in_proj_bias`` (3·E,) into
+    q, k and v, and drops buffers that hold no weight.
+
+    Raises:
+        DistillationError: names that the table does not know, all of them listed.
+    """
+    renamed: dict[str, Tensor] = {}
+    for name, weight in state.items():
+        for pattern, replacement in _RENAMES:
+            name = re.sub(f"^{pattern}$", replacement, name)
+        if match := _FUSED.fullmatch(name):
+            for projection, part in zip("qkv", weight.chunk(3), strict=True):
+                renamed[f"{match['attention']}.{projection}_proj.{match['kind']}"] = part
+        elif not _BUFFERS.fullmatch(name):
+            renamed[name] = weight
+    require_known(renamed)
+    return renamed
+
+
+def require_known(names: Iterable[str]) -> dict[str, WeightName]:
+    """Parse every name.
+
+    Raises:
+        DistillationError: names that the table does not know, all of them listed.
+    """
+    parsed = {name: parse(name) for name in names}
+    if unknown := [name for name, meaning in parsed.items() if meaning is None]:
+        raise DistillationError(
+            f"{len(unknown)} parameter names are not those of a fairseq Transformer: {', '.join(sorted(unknown))}; "
+            "only the standard `transformer` encoder-decoder can be distilled"
+        )
+    return {name: meaning for name, meaning in parsed.items() if meaning is not None}

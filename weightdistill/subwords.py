@@ -1,0 +1,50 @@
+"""SentencePiece on the command line: the pip package brings the library, not its programs.
+
+    python -m weightdistill.subwords train PREFIX VOCAB_SIZE FILE...   writes PREFIX.model
+    python -m weightdistill.subwords encode MODEL < TEXT > PIECES
+    python -m weightdistill.subwords decode MODEL < PIECES > TEXT
+
+Knows nothing about models or fairseq.
+"""
+
+import sys
+
+import sentencepiece
+
+
+def train(prefix: str, vocab_size: int, files: list[str]) -> None:
+    """Train one BPE model on all files together, so that both languages share their pieces."""
+    sentencepiece.SentencePieceTrainer.train(
+        input=files,
+        model_prefix=prefix,
+        vocab_size=vocab_size,
+        model_type="bpe",
+        character_coverage=1.0,
+        normalization_rule_name="nmt_nfkc",
+        minloglevel=1,
+    )
+
+
+def convert(direction: str, model: str) -> None:
+    """Encode or decode standard input to standard output, one sentence a line."""
+    processor = sentencepiece.SentencePieceProcessor(model_file=model)
+    for line in sys.stdin:
+        pieces = line.strip()
+        if direction == "encode":
+            print(" ".join(processor.encode(pieces, out_type=str)))
+        else:
+            print(processor.decode(pieces.split()))
+
+
+def main(arguments: list[str]) -> None:
+    match arguments:
+        case ["train", prefix, vocab_size, *files] if files:
+            train(prefix, int(vocab_size), files)
+        case ["encode" | "decode" as direction, model]:
+            convert(direction, model)
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
