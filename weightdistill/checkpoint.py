@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import pickle
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -41,7 +40,7 @@ def read(path: str | Path) -> dict[str, Any]:
                 f"them could run code: {_first_line(reason, 'Unsupported', 'GLOBAL')}"
             ) from error
         raise DistillationError(f"checkpoint {path} is not a PyTorch file: {_first_line(reason)}") from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except Exception as error:  # damaged files end torch's unpickler in any of a dozen ways, AssertionError included
         raise DistillationError(
             f"checkpoint {path} cannot be read, it is truncated or not a PyTorch file ({_first_line(str(error))}); "
             "copy or train it again"
@@ -100,10 +99,14 @@ def write_safetensors(weights: Mapping[str, Tensor], path: str | Path) -> None:
     Raises:
         DistillationError: as `write`.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with writing(path) as temporary:
-        save_file({name: weight.detach().clone().contiguous() for name, weight in weights.items()}, temporary)
+        try:
+            save_file({name: weight.detach().clone().contiguous() for name, weight in weights.items()}, temporary)
+        except SafetensorError as error:  # not an OSError, even where the disk is full
+            raise OSError(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ Lin et al. (2021), section 3.1. Knows names and shapes only, no values.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from weightdistill.errors import DistillationError
 from weightdistill.layout import WeightClass, WeightName, require_known
@@ -42,7 +43,7 @@ def subsets_of_adjacent_layers(teacher_layers: int, student_layers: int) -> list
         )
     size, longer = divmod(teacher_layers, student_layers)
     starts = [layer * size + min(layer, longer) for layer in range(student_layers + 1)]
-    return [range(start, end) for start, end in zip(starts, starts[1:], strict=False)]
+    return [range(start, end) for start, end in pairwise(starts)]
 
 
 def group_weights(teacher: Iterable[str], student: Iterable[str]) -> list[Group]:

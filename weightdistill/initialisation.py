@@ -49,7 +49,7 @@ def residual_projection(embeddings: Tensor, student_width: int) -> Tensor:
         deterministic.
     """
     moments = embeddings.double().T @ embeddings.double()  # (teacher_width, teacher_width)
-    directions = torch.linalg.eigh(moments).eigenvectors.flip(1)[:, :student_width]
+    directions: Tensor = torch.linalg.eigh(moments).eigenvectors.flip(1)[:, :student_width]
     largest = directions.abs().argmax(dim=0)  # (student_width,)
     return (directions * directions.gather(0, largest[None, :]).sign()).float()
 

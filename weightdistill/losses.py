@@ -6,6 +6,7 @@ with both distributions of the second term softened by the temperature (Hinton e
 only logits and targets.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -60,8 +61,8 @@ def distillation_loss(
     """
     if not 0 <= weight <= 1:
         raise DistillationError(f"distillation weight must be within [0, 1], but is {weight}")
-    if temperature <= 0:
-        raise DistillationError(f"temperature must be positive, but is {temperature}")
+    if not 0 < temperature < math.inf:
+        raise DistillationError(f"temperature must be positive and finite, but is {temperature}")
     if not 0 <= label_smoothing < 1:
         raise DistillationError(f"label smoothing must be within [0, 1), but is {label_smoothing}")
     if weight > 0 and not teacher_logits:
@@ -71,7 +72,7 @@ def distillation_loss(
             raise DistillationError(
                 f"teacher logits must have the student's shape {tuple(logits.shape)}, but have {tuple(teacher.shape)}"
             )
-    terms = _DistillationLoss.apply(
+    terms = _DistillationLoss.apply(  # type: ignore[no-untyped-call]
         logits, targets, tuple(teacher_logits) if weight > 0 else (), weight, temperature, label_smoothing, padding
     )
     return LossTerms(*terms)

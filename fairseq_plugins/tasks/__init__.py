@@ -1,0 +1,1 @@
+"""Tasks; fairseq imports every module here by itself."""

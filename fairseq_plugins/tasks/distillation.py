@@ -1,20 +1,76 @@
-from dataclasses import dataclass, field
+"""The translation task, with teachers at hand."""
+
 import contextlib
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
 import torch
+from fairseq.data import Dictionary
+from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from torch import Tensor
+
+from fairseq_plugins import teachers
+
 
 @dataclass
-class DistillationTaskConfig(TranslationConfig):
-    cpu_bf16: bool = field(default=False, metadata={"help": "bf16 autocast on CPU"})
+class DistillationTaskConfig(TranslationConfig):  # type: ignore[misc]
+    """Options of `translation`, and the following."""
+
+
+    # fairseq makes command-line options of these annotations, and knows Optional only by that name
+    teacher_path: Optional[str] = field(
+        default=None,
+        metadata={"help": "the teacher's checkpoint; several, comma-separated, predict as an ensemble"},
+    )
+    teacher_data: Optional[str] = field(
+        default=None,
+        metadata={"help": "folder of the teacher's dictionaries (default: the one that its checkpoint names)"},
+    )
+    student_preset: Optional[str] = field(
+        default=None,
+        metadata={"help": "shape of the student, relative to the teacher: tiny or small"},
+    )
+    cpu_bf16: bool = field(
+        default=False,
+        metadata={"help": "bfloat16 autocast on the CPU; pays from width 256 on"},
+    )
+
 
 @register_task("distillation", dataclass=DistillationTaskConfig)
-class DistillationTask(TranslationTask):
-    def autocast(self):
+class DistillationTask(TranslationTask):  # type: ignore[misc]
+    """Translation from one language to another, learnt from data and from teachers."""
+
+    def __init__(self, cfg: DistillationTaskConfig, src_dict: Dictionary, tgt_dict: Dictionary) -> None:
+        super().__init__(cfg, src_dict, tgt_dict)
+        self._teachers = teachers.read_all(cfg.teacher_path or "")
+        self._teacher_models: list[BaseFairseqModel] = []
+        for teacher in self._teachers:
+            teacher.require_dictionaries(src_dict, tgt_dict, cfg.teacher_data)
+
+    @torch.no_grad()
+    def teacher_logits(self, sample: dict[str, Any], student: BaseFairseqModel) -> list[Tensor]:
+        """Each teacher's logits for a batch, (batch, target tokens, vocabulary), on the student's device.
+
+        The teachers are held by the task, outside every module: no checkpoint or optimiser sees them.
+        """
+        parameter = next(student.parameters())
+        if not self._teacher_models:
+            self._teacher_models = [teacher.build(self) for teacher in self._teachers]
+        models = [model.to(device=parameter.device, dtype=parameter.dtype) for model in self._teacher_models]
+        return [model(**sample["net_input"])[0] for model in models]
+
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
+        """One forward and backward pass."""
+        with self._autocast():
+            return super().train_step(*args, **kwargs)
+
+    def valid_step(self, *args: Any, **kwargs: Any) -> Any:
+        """One forward pass, and decoding with --eval-bleu."""
+        with self._autocast():
+            return super().valid_step(*args, **kwargs)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        # fairseq takes --bf16 with --cpu for a TPU
         return torch.autocast("cpu", torch.bfloat16) if self.cfg.cpu_bf16 else contextlib.nullcontext()
-    def train_step(self, *a, **k):
-        with self.autocast():
-            return super().train_step(*a, **k)
-    def valid_step(self, *a, **k):
-        with self.autocast():
-            return super().valid_step(*a, **k)

@@ -1,0 +1,246 @@
+"""The command line: `weightdistill export | inspect | translate | evaluate | benchmark | benchmark-training`.
+
+Only reads options and prints; each command imports what it needs when it runs, so that `--help` is quick.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weightdistill.errors import DistillationError
+
+if TYPE_CHECKING:
+    from weightdistill.engines import Engine, Pieces
+
+app = typer.Typer(
+    name="weightdistill",
+    help="Weight distillation of fairseq Transformers: export, look into, translate with, score and time students.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# Sentences between two steps of the progress bar; sorting them by length happens within.
+_CHUNK = 512
+
+Data = Annotated[Path | None, typer.Option("--data", help="Data folder; default: the one the checkpoint names.")]
+Input = Annotated[Path, typer.Option("--input", help="Source pieces separated by blanks, one sentence a line.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: what torch takes.")]
+LengthPenalty = Annotated[float, typer.Option("--length-penalty", help="Divide scores by length to this power.")]
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of phase 1, or of a plain transformer.")],
+    output: Annotated[Path, typer.Option("--output", help="Plain fairseq checkpoint to write.")],
+    data: Data = None,
+    subset: Annotated[str, typer.Option(help="Subset whose batches prove that the export is equal.")] = "valid",
+    batches: Annotated[int, typer.Option(min=1, help="Number of those batches.")] = 8,
+    ctranslate2: Annotated[Path | None, typer.Option(help="CTranslate2 folder to write, too.")] = None,
+    quantization: Annotated[
+        str | None, typer.Option(help="Number format of the CTranslate2 model, e.g. int8; default: as it is.")
+    ] = None,
+    safetensors: Annotated[Path | None, typer.Option(help="File of weights to write, too.")] = None,
+) -> None:
+    """Write a checkpoint that stock fairseq loads, and prove on real batches that it gives the same logits."""
+    if quantization is not None and ctranslate2 is None:
+        raise DistillationError("--quantization is about the CTranslate2 model; name its folder with --ctranslate2")
+    from fairseq_plugins.export import export as run
+
+    report = run(
+        checkpoint,
+        output,
+        data=data,
+        subset=subset,
+        batches=batches,
+        ctranslate2=ctranslate2,
+        quantization=quantization,
+        safetensors=safetensors,
+    )
+    typer.echo(f"{report.parameters:,} parameters; largest difference of a logit {report.largest_difference:.1e}")
+    for file in report.files:
+        typer.echo(f"wrote {file}")
+
+
+@app.command()
+def inspect(checkpoint: Annotated[Path, typer.Argument(help="Any fairseq Transformer checkpoint.")]) -> None:
+    """Show a checkpoint's parameters by class, its shapes, and of phase 1 the teacher and the learned W_L."""
+    from weightdistill.inspection import describe
+
+    typer.echo(describe(checkpoint))
+
+
+@app.command()
+def translate(
+    model: Annotated[Path, typer.Argument(help="fairseq checkpoint, or CTranslate2 folder.")],
+    source: Input,
+    output: Annotated[Path, typer.Option("--output", help="Translated pieces, one sentence a line.")],
+    data: Data = None,
+    beam: Annotated[int, typer.Option(min=1, help="Hypotheses kept at each step.")] = 5,
+    length_penalty: LengthPenalty = 1.0,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Padded source tokens decoded together.")] = 4096,
+    threads: Threads = None,
+) -> None:
+    """Translate a file of subword pieces; an empty line stays empty."""
+    sentences = _read_pieces(source)
+    from tqdm import tqdm
+
+    from weightdistill.checkpoint import writing
+
+    engine = _open(model, data, threads)
+    with writing(output) as temporary:
+        count = 0
+        with (
+            temporary.open("w", encoding="utf-8", newline="\n") as file,
+            tqdm(total=len(sentences), unit="sentence", disable=None) as bar,
+        ):
+            for start in range(0, len(sentences), _CHUNK):
+                chunk = sentences[start : start + _CHUNK]
+                for pieces in engine.translate(chunk, beam, batch_tokens, "tokens", length_penalty):
+                    file.write(" ".join(pieces) + "\n")
+                    count += 1
+                bar.update(len(chunk))
+        if count != len(sentences):
+            raise DistillationError(f"{source} has {len(sentences)} sentences, but {count} were translated")
+    typer.echo(f"wrote {output}: {count} sentences")
+
+
+@app.command()
+def evaluate(
+    hypotheses: Annotated[list[Path], typer.Argument(help="Detokenised translations, a file a system.")],
+    reference: Annotated[list[Path], typer.Option("--reference", help="Detokenised reference; may be repeated.")],
+    lowercase: Annotated[bool, typer.Option("--lowercase", help="Ignore case.")] = False,
+    tokenize: Annotated[str, typer.Option(help="sacrebleu's name of BLEU's tokeniser.")] = "13a",
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the paired bootstrap against the first.")] = 0,
+    json_file: Json = None,
+) -> None:
+    """Score translations with BLEU and chrF (sacrebleu)."""
+    from weightdistill.evaluate import evaluate_files
+
+    result = evaluate_files(hypotheses, reference, lowercase=lowercase, tokenize=tokenize, resamples=bootstrap)
+    typer.echo(result.table())
+    _write_json(json_file, result.as_dict())
+
+
+@app.command()
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help="fairseq checkpoints and CTranslate2 folders.")],
+    source: Input,
+    data: Data = None,
+    beam: Annotated[int, typer.Option(min=1, help="Hypotheses kept at each step.")] = 4,
+    length_penalty: LengthPenalty = 1.0,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(min=1, help="Sentences decoded together; may be repeated; default: 1 and 64.")
+    ] = None,
+    repetitions: Annotated[int, typer.Option(min=1, help="Measurements of each model and batch size.")] = 3,
+    sentences: Annotated[
+        int | None, typer.Option(min=1, help="Take the first so many sentences; default: all.")
+    ] = None,
+    threads: Threads = None,
+    json_file: Json = None,
+) -> None:
+    """Time the decoding of several models in turn; ratios are to the first."""
+    pieces = _read_pieces(source)[:sentences]
+    import torch
+    from tqdm import tqdm
+
+    from weightdistill.benchmark import benchmark_decoding
+
+    sizes = batch_size or [1, 64]
+    threads = threads or torch.get_num_threads()
+    engines = [_open(model, data, threads) for model in models]
+    with tqdm(total=len(sizes) * repetitions * len(engines), unit="run", disable=None) as bar:
+        result = benchmark_decoding(
+            engines,
+            pieces,
+            batch_sizes=sizes,
+            beam=beam,
+            length_penalty=length_penalty,
+            repetitions=repetitions,
+            threads=threads,
+            progress=bar.update,
+        )
+    typer.echo(result.table())
+    _write_json(json_file, result.as_dict())
+
+
+@app.command()
+def benchmark_training(
+    teacher_preset: Annotated[str, typer.Option(help="Shape of the random teacher: base, big or deep.")] = "base",
+    student_preset: Annotated[str, typer.Option(help="Student: tiny or small.")] = "tiny",
+    width: Annotated[int | None, typer.Option(min=1, help="Width instead of the preset's.")] = None,
+    generator: Annotated[str, typer.Option(help="Bundle of options: default, paper or authors.")] = "default",
+    tokens: Annotated[int, typer.Option(min=1, help="Target tokens of a batch.")] = 4096,
+    vocabulary: Annotated[int, typer.Option(min=8, help="Entries of the dictionary.")] = 32000,
+    repetitions: Annotated[int, typer.Option(min=1, help="Measured updates of each model.")] = 5,
+    bf16: Annotated[bool, typer.Option("--bf16", help="bf16 autocast.")] = False,
+    threads: Threads = None,
+    json_file: Json = None,
+) -> None:
+    """Time a phase-1 update against a plain update of the same student, without distillation, on random data."""
+    _quiet_fairseq()
+    from tqdm import tqdm
+
+    from fairseq_plugins.training_benchmark import benchmark_training as run
+
+    with tqdm(total=2 * (1 + repetitions), unit="update", disable=None) as bar:
+        result = run(
+            teacher_preset=teacher_preset,
+            student_preset=student_preset,
+            width=width,
+            generator=generator,
+            tokens=tokens,
+            vocabulary=vocabulary,
+            repetitions=repetitions,
+            bf16=bf16,
+            threads=threads,
+            progress=bar.update,
+        )
+    typer.echo(result.table())
+    _write_json(json_file, result.as_dict())
+
+
+def main() -> None:
+    """Run the command line; unusable input ends with one line on standard error and exit code 2."""
+    try:
+        app()
+    except DistillationError as error:
+        print(f"weightdistill: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _open(model: Path, data: Path | None, threads: int | None) -> "Engine":
+    _quiet_fairseq()
+    from fairseq_plugins.engine import open_engine
+
+    return open_engine(model, data, threads)
+
+
+def _quiet_fairseq() -> None:
+    """Keep what fairseq logs when it is imported, and for each dictionary, off the terminal."""
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+
+
+def _read_pieces(path: Path) -> "list[Pieces]":
+    from weightdistill.evaluate import read_lines
+
+    return [line.split() for line in read_lines(path)]
+
+
+def _write_json(path: Path | None, result: dict[str, Any]) -> None:
+    if path is None:
+        return
+    from weightdistill.checkpoint import writing
+
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    typer.echo(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

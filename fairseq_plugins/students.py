@@ -1,0 +1,96 @@
+"""A student's fairseq settings: the teacher's, with another shape.
+
+Whatever transformer option the command line does not give is the teacher's; the shape comes from the preset, and
+fairseq's own options (`--decoder-layers 2`) override it.
+"""
+
+import argparse
+import functools
+import logging
+from argparse import Namespace
+
+from fairseq.models.transformer import TransformerModel
+from fairseq.models.transformer.transformer_legacy import base_architecture
+
+from fairseq_plugins import teachers
+from weightdistill.errors import DistillationError
+from weightdistill.shape import StackShape, TransformerShape, student_shape
+
+logger = logging.getLogger(__name__)
+
+_SHAPE_OPTIONS = {"layers": "layers", "width": "embed_dim", "ffn": "ffn_embed_dim", "heads": "attention_heads"}
+# These belong to one model's shape or start, and mean nothing for another.
+_NOT_INHERITED = {
+    "decoder_input_dim",
+    "decoder_output_dim",
+    "encoder_embed_path",
+    "decoder_embed_path",
+    "encoder_layers_to_keep",
+    "decoder_layers_to_keep",
+    *(f"{stack}_{option}" for stack in ("encoder", "decoder") for option in _SHAPE_OPTIONS.values()),
+}
+
+
+def fill_in(args: Namespace) -> None:
+    """Complete the options of a student's architecture, in place.
+
+    Raises:
+        DistillationError: no teacher is named, or the shape is impossible.
+    """
+    if not (paths := getattr(args, "teacher_path", None)):
+        raise DistillationError(
+            f"--arch {getattr(args, 'arch', 'student')} takes its settings from a teacher; give --teacher-path, with "
+            "--task distillation"
+        )
+    teacher = teachers.read_all(paths)[0]
+    for option in transformer_options() - _NOT_INHERITED:
+        if not hasattr(args, option) and option in teacher.config:
+            setattr(args, option, teacher.config[option])
+    shape = shape_of(args, teacher.shape)
+    for stack in ("encoder", "decoder"):
+        for field, option in _SHAPE_OPTIONS.items():
+            setattr(args, f"{stack}_{option}", getattr(getattr(shape, stack), field))
+    _untie(args, shape)
+    base_architecture(args)
+
+
+def shape_of(args: Namespace, teacher: TransformerShape) -> TransformerShape:
+    """The student's shape: its preset (or else the teacher's shape), then the options given.
+
+    Raises:
+        DistillationError: the shape is impossible, or deeper than the teacher.
+    """
+    preset = getattr(args, "student_preset", None)
+    start = student_shape(preset, teacher) if preset else teacher
+
+    def stack(name: str) -> StackShape:
+        fields = {
+            field: int(getattr(args, f"{name}_{option}", getattr(getattr(start, name), field)))
+            for field, option in _SHAPE_OPTIONS.items()
+        }
+        try:
+            return StackShape(**fields)
+        except DistillationError as error:
+            raise DistillationError(f"student's {name}: {error}") from None
+
+    return TransformerShape(encoder=stack("encoder"), decoder=stack("decoder"))
+
+
+@functools.cache
+def transformer_options() -> frozenset[str]:
+    """Names of all options of fairseq's `transformer`."""
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False)
+    TransformerModel.add_args(parser)
+    return frozenset(action.dest for action in parser._actions)
+
+
+def _untie(args: Namespace, shape: TransformerShape) -> None:
+    if getattr(args, "share_all_embeddings", False) and shape.encoder.width != shape.decoder.width:
+        args.share_all_embeddings = False
+        args.share_decoder_input_output_embed = True
+        logger.info(
+            "the teacher shares one embedding between encoder and decoder; the student's have %d and %d columns, so it "
+            "has one for each, and the decoder's stays tied to the output projection",
+            shape.encoder.width,
+            shape.decoder.width,
+        )

@@ -1,0 +1,150 @@
+"""Teachers: trained fairseq checkpoints whose weights, shape and predictions students learn from."""
+
+import functools
+import logging
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairseq import models
+from fairseq.data import Dictionary
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks import FairseqTask
+from torch import Tensor
+
+from weightdistill import checkpoint, layout
+from weightdistill.errors import DistillationError
+from weightdistill.shape import TransformerShape
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher's checkpoint in memory.
+
+    Attributes:
+        path: where it was read.
+        fingerprint: SHA-256 of the file.
+        config: the model's settings, flat.
+        data: the data folder that it was trained on, as its checkpoint records it; empty if it does not.
+        raw_state: weights under the names of the file.
+    """
+
+    path: str
+    fingerprint: str
+    config: Mapping[str, Any]
+    data: str
+    raw_state: Mapping[str, Tensor]
+
+    @functools.cached_property
+    def state(self) -> dict[str, Tensor]:
+        """Weights under canonical names.
+
+        Raises:
+            DistillationError: not a Transformer encoder-decoder.
+        """
+        try:
+            state = layout.canonical(self.raw_state)
+        except DistillationError as error:
+            raise DistillationError(f"teacher {self.path}: {error}") from None
+        embeddings = state.get("decoder.embed_tokens.weight")
+        if embeddings is not None:  # old checkpoints leave out a tied output projection
+            state.setdefault("decoder.output_projection.weight", embeddings)
+        return state
+
+    @functools.cached_property
+    def shape(self) -> TransformerShape:
+        """Layers, widths and heads."""
+        heads = (int(self.config.get(f"{stack}_attention_heads") or 8) for stack in ("encoder", "decoder"))
+        return TransformerShape.of(self.state, *heads)
+
+    def build(self, task: FairseqTask) -> BaseFairseqModel:
+        """The teacher as a frozen fairseq model in eval mode, for its predictions."""
+        model = models.build_model(Namespace(**self.config), task)
+        model.load_state_dict(dict(self.raw_state), strict=True, model_cfg=Namespace(**self.config))
+        model.requires_grad_(False)
+        return model.eval()
+
+    def require_dictionaries(self, source: Dictionary, target: Dictionary, data: str | None = None) -> None:
+        """Check that the student's dictionaries are the teacher's.
+
+        Args:
+            source: student's source dictionary.
+            target: student's target dictionary.
+            data: folder with the teacher's dictionaries; default: the one that its checkpoint names. Where that is
+                gone, only the sizes are compared.
+
+        Raises:
+            DistillationError: they differ; names both sizes and the first entry that differs.
+        """
+        folder = Path((data or self.data or "").split(":")[0])
+        for side, own, language in (
+            ("source", source, self.config.get("source_lang")),
+            ("target", target, self.config.get("target_lang")),
+        ):
+            file = folder / f"dict.{language}.txt"
+            stack = "encoder" if side == "source" else "decoder"
+            rows = len(self.raw_state[f"{stack}.embed_tokens.weight"])
+            if language and file.is_file():
+                symbols = Dictionary.load(str(file)).symbols
+                _require_equal(f"{side} dictionary of teacher {self.path}", symbols, own.symbols)
+            elif data:
+                raise DistillationError(f"teacher data {data} has no {file.name}; give the folder of its dictionaries")
+            else:
+                logger.warning("%s is not there: comparing only the size of the teacher's %s dictionary", file, side)
+            if rows != len(own):
+                raise DistillationError(
+                    f"{side} dictionary of teacher {self.path} has {rows} entries, but the student's has {len(own)}; "
+                    "binarise the student's data with the teacher's dictionaries (fairseq-preprocess --srcdict/--tgtdict)"
+                )
+
+
+@functools.lru_cache(maxsize=8)
+def read(path: str) -> Teacher:
+    """Read a teacher's checkpoint, once in a process.
+
+    Raises:
+        DistillationError: see `checkpoint.read`; the message names the teacher.
+    """
+    try:
+        state = checkpoint.read(path)
+    except DistillationError as error:
+        raise DistillationError(f"teacher: {error}") from error
+    config = checkpoint.model_config(state)
+    task = checkpoint.plain(state.get("cfg") or {}).get("task") or config
+    languages = {key: task.get(key) or config.get(key) for key in ("source_lang", "target_lang")}
+    return Teacher(
+        path=path,
+        fingerprint=checkpoint.fingerprint(path),
+        config={**config, **languages},
+        data=str(task.get("data") or ""),
+        raw_state=state["model"],
+    )
+
+
+def read_all(paths: str) -> list[Teacher]:
+    """Read the teachers of a comma-separated list.
+
+    Raises:
+        DistillationError: see `read`.
+    """
+    return [read(path.strip()) for path in paths.split(",") if path.strip()]
+
+
+def _require_equal(what: str, teacher: list[str], student: list[str]) -> None:
+    for index, (theirs, ours) in enumerate(zip(teacher, student, strict=False)):
+        if theirs != ours:
+            break
+    else:
+        index = min(len(teacher), len(student))
+    if index == len(teacher) == len(student):
+        return
+    theirs, ours = (repr(symbols[index]) if index < len(symbols) else "nothing" for symbols in (teacher, student))
+    raise DistillationError(
+        f"{what} has {len(teacher)} entries, the student's {len(student)}; they first differ at entry {index}, which is "
+        f"{theirs} in the teacher's and {ours} in the student's; binarise the student's data with the teacher's "
+        "dictionaries (fairseq-preprocess --srcdict/--tgtdict)"
+    )

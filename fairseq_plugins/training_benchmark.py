@@ -1,0 +1,248 @@
+"""Training speed and memory: one phase-1 update against one plain update of the same student, in turn in one process.
+
+Random weights and random batches: time and memory do not depend on their values. Nothing is kept but the report. Leaves
+out fairseq's trainer, whose share is the same for both.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_MODEL_REGISTRY, build_model, import_models
+from torch import Tensor
+
+from weightdistill import checkpoint
+from weightdistill.benchmark import Spread, machine, text_table
+from weightdistill.errors import DistillationError
+from weightdistill.losses import distillation_loss
+from weightdistill.shape import TEACHERS, TransformerShape
+
+SENTENCE_LENGTH = 32
+"""Source and target tokens of each random sentence."""
+
+
+@dataclass(frozen=True)
+class UpdateCost:
+    """What one update costs."""
+
+    model: str
+    """`plain`, or `phase 1`."""
+    seconds: Spread
+    parameters: int
+    """Trained parameters."""
+    state_bytes: int
+    """Bytes of trained parameters, their gradients and Adam's state."""
+
+
+@dataclass(frozen=True)
+class TrainingBenchmark:
+    """Both costs, their ratios, and what somebody needs to repeat the run."""
+
+    plain: UpdateCost
+    phase_1: UpdateCost
+    time_ratio: Spread
+    """Seconds of phase 1 divided by those of the plain update in the same repetition."""
+    memory_ratio: float
+    """State bytes of phase 1 divided by those of the plain student."""
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain dictionaries, lists, strings and numbers, for JSON."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """Both costs as text, and the ratios."""
+        rows = [
+            [cost.model, str(cost.seconds), f"{cost.parameters:,}", f"{cost.state_bytes / 2**20:,.1f}"]
+            for cost in (self.plain, self.phase_1)
+        ]
+        rows.append(["ratio", str(self.time_ratio), "", f"{self.memory_ratio:.2f}"])
+        return text_table(["update", "seconds", "parameters", "state MiB"], rows)
+
+
+def benchmark_training(
+    *,
+    teacher_preset: str = "base",
+    student_preset: str = "tiny",
+    width: int | None = None,
+    generator: str = "default",
+    tokens: int = 4096,
+    vocabulary: int = 32000,
+    repetitions: int = 5,
+    bf16: bool = False,
+    threads: int | None = None,
+    progress: Callable[[], object] = lambda: None,
+) -> TrainingBenchmark:
+    """Time updates of forward, loss without distillation, backward, and Adam; the first of each is a warm-up.
+
+    Args:
+        teacher_preset: shape of the random teacher.
+        student_preset: shape of the student, relative to the teacher's.
+        width: replaces the teacher's width, with a feed-forward layer four times as wide.
+        generator: bundle of the generator's options.
+        tokens: target tokens of a batch, at least one sentence.
+        vocabulary: entries of the dictionary.
+        repetitions: measured updates of each model.
+        bf16: run forward and backward under bf16 autocast.
+        threads: CPU threads of torch; None leaves them as they are.
+        progress: called after each update, warm-ups too.
+
+    Raises:
+        DistillationError: an unknown preset, or a number out of range.
+    """
+    if teacher_preset not in TEACHERS:
+        raise DistillationError(f"teacher preset must be one of {', '.join(TEACHERS)}, but is {teacher_preset!r}")
+    for field, value, least in (
+        ("tokens", tokens, SENTENCE_LENGTH),
+        ("vocabulary", vocabulary, 8),
+        ("repetitions", repetitions, 1),
+    ):
+        if value < least:
+            raise DistillationError(f"{field} must be at least {least}, but is {value}")
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    task = _DummyTask(vocabulary)
+    shape = _with_width(TEACHERS[teacher_preset], width)
+    with tempfile.TemporaryDirectory() as folder:
+        teacher = Path(folder) / "teacher.pt"
+        _write_teacher(teacher, shape, pre_norm=teacher_preset == "deep", task=task)
+        options = {"teacher_path": str(teacher), "student_preset": student_preset}
+        plain = _Update("plain", _build("student", task, options), device, bf16)
+        phase_1 = _Update("phase 1", _build("generated_transformer", task, options, generator=generator), device, bf16)
+    batch = _random_batch(tokens, vocabulary, task, device)
+    for _ in range(1 + repetitions):
+        for update in (plain, phase_1):
+            update.run(batch, task.target_dictionary.pad())
+            progress()
+    times = [update.seconds[1:] for update in (plain, phase_1)]
+    costs = [
+        UpdateCost(update.name, Spread.of(seconds), update.parameters(), update.state_bytes())
+        for update, seconds in zip((plain, phase_1), times, strict=True)
+    ]
+    return TrainingBenchmark(
+        plain=costs[0],
+        phase_1=costs[1],
+        time_ratio=Spread.of([own / other for other, own in zip(*times, strict=True)]),
+        memory_ratio=costs[1].state_bytes / costs[0].state_bytes,
+        settings={
+            "teacher_preset": teacher_preset,
+            "teacher_shape": asdict(shape),
+            "student_preset": student_preset,
+            "generator": generator,
+            "tokens": batch["target"].numel(),
+            "vocabulary": vocabulary,
+            "repetitions": repetitions,
+            "precision": "bf16 autocast" if bf16 else "float32",
+            "threads": torch.get_num_threads(),
+            "seed": 1,
+        },
+        machine=machine(),
+    )
+
+
+class _Update:
+    """A model, its optimiser, and how long each of its updates took."""
+
+    def __init__(self, name: str, model: Any, device: torch.device, bf16: bool) -> None:
+        self.name = name
+        self.seconds: list[float] = []
+        self._model = model.to(device).train()
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimiser = torch.optim.Adam(self._trained, lr=1e-4, betas=(0.9, 0.98))
+        self._device = device
+        self._bf16 = bf16
+
+    def run(self, batch: dict[str, Tensor], padding: int) -> None:
+        start = self._now()
+        precision: AbstractContextManager[Any] = nullcontext()
+        if self._bf16:
+            precision = torch.autocast(self._device.type, torch.bfloat16)
+        self._optimiser.zero_grad()
+        with precision:
+            logits, _ = self._model(batch["source"], batch["lengths"], batch["previous"])  # (sentences, length, vocab.)
+            loss = distillation_loss(
+                logits.flatten(0, 1), batch["target"].flatten(), label_smoothing=0.1, padding=padding
+            ).loss
+        torch.autograd.backward(loss)
+        self._optimiser.step()
+        self.seconds.append(self._now() - start)
+
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self._trained)
+
+    def state_bytes(self) -> int:
+        """Bytes of the trained parameters, their gradients, and Adam's state."""
+        tensors = [*self._trained, *(parameter.grad for parameter in self._trained)]
+        for state in self._optimiser.state.values():
+            tensors += [value for value in state.values() if isinstance(value, Tensor)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+class _DummyTask:
+    """What fairseq's models ask of a task: the dictionaries."""
+
+    def __init__(self, vocabulary: int) -> None:
+        dictionary = Dictionary()
+        for index in range(vocabulary - len(dictionary)):
+            dictionary.add_symbol(f"piece{index}")
+        self.source_dictionary = self.target_dictionary = dictionary
+
+
+def _with_width(shape: TransformerShape, width: int | None) -> TransformerShape:
+    if width is None:
+        return shape
+    return TransformerShape(
+        encoder=replace(shape.encoder, width=width, ffn=4 * width),
+        decoder=replace(shape.decoder, width=width, ffn=4 * width),
+    )
+
+
+def _write_teacher(path: Path, shape: TransformerShape, *, pre_norm: bool, task: _DummyTask) -> None:
+    """Write a random teacher of this shape, with untied embeddings as in the paper."""
+    options: dict[str, Any] = {"_name": "transformer", "arch": "transformer", "dropout": 0.1}
+    for name, stack in (("encoder", shape.encoder), ("decoder", shape.decoder)):
+        options |= {
+            f"{name}_layers": stack.layers,
+            f"{name}_embed_dim": stack.width,
+            f"{name}_ffn_embed_dim": stack.ffn,
+            f"{name}_attention_heads": stack.heads,
+            f"{name}_normalize_before": pre_norm,
+        }
+    arguments = argparse.Namespace(**options)
+    model = build_model(arguments, task)  # fills in the defaults of the other options
+    settings = {"model": checkpoint.plain(arguments), "task": {"_name": "translation", "data": ""}}
+    checkpoint.write({"model": model.state_dict(), "cfg": settings}, path)
+
+
+def _build(arch: str, task: _DummyTask, options: dict[str, str], **more: str) -> Any:
+    if arch not in ARCH_MODEL_REGISTRY:
+        import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
+    return build_model(argparse.Namespace(_name=arch, arch=arch, **options, **more), task)
+
+
+def _random_batch(tokens: int, vocabulary: int, task: _DummyTask, device: torch.device) -> dict[str, Tensor]:
+    """Sentences without padding, each of shape (sentences, SENTENCE_LENGTH), and their lengths (sentences,)."""
+    size = (tokens // SENTENCE_LENGTH, SENTENCE_LENGTH)
+    first = task.target_dictionary.nspecial
+    source, target = (torch.randint(first, vocabulary, size, device=device) for _ in range(2))
+    return {
+        "source": source,
+        "lengths": torch.full(size[:1], SENTENCE_LENGTH, device=device),
+        "previous": target.roll(1, dims=1),
+        "target": target,
+    }

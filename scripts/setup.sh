@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The environment: a virtual environment in .venv with the project and all that it needs, at pinned versions.
+#
+#   scripts/setup.sh
+#
+#   PYTHON            interpreter that makes the environment, 3.10 or later (default: python3)
+#   WEIGHTDISTILL_VENV  folder of the environment (default: .venv in the project)
+#   TORCH_INDEX       package index to take torch from, e.g. https://download.pytorch.org/whl/cpu, which spares a
+#                     machine without a GPU the CUDA libraries (default: pip's own)
+#
+# Run again it does nothing, unless the constraints or the dependencies have changed.
+source "$(dirname "$0")/common.sh"
+[[ ${1:-} != --help ]] || { usage; exit 0; }
+[[ $# -eq 0 ]] || die "unknown option $1; see --help"
+
+PYTHON=${PYTHON:-python3}
+STAMP=$VENV/weightdistill.sha256
+WANTED=$(cat "$ROOT/scripts/constraints.txt" "$ROOT/setup.cfg" "$ROOT/pyproject.toml" | sha256sum | cut -d ' ' -f 1)
+[[ -e $STAMP && $(< "$STAMP") == "$WANTED" ]] && exit 0
+
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null \
+    || die "$PYTHON must be Python 3.10 or later; name another with PYTHON=..."
+if [[ ! -x $VENV/bin/pip ]]; then
+    echo "making $VENV ..."
+    "$PYTHON" -m venv "$VENV" || die "$PYTHON cannot make an environment; on Debian, install python3-venv"
+fi
+rm -f "$STAMP"
+
+# Build environments read this too: without it, building fairseq fetches the newest torch.
+export PIP_CONSTRAINT=$ROOT/scripts/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+if ! "$VENV/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    # Later versions of pip refuse the metadata of the omegaconf that official fairseq needs.
+    "$VENV/bin/python" -m pip install -q 'pip<24.1'
+fi
+echo "installing into $VENV; this takes a few minutes ..."
+"$VENV/bin/python" -m pip install -q ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+"$VENV/bin/python" -m pip install -q numpy setuptools
+"$VENV/bin/python" -m pip install -q -e "$ROOT[workflow,dev]"
+echo "$WANTED" > "$STAMP"
+echo "installed: $("$VENV/bin/python" --version), torch $("$VENV/bin/python" -c 'import torch; print(torch.__version__)')"

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# All checks and tests. Makes the environment first where there is none.
+#
+#   scripts/test.sh [PYTEST OPTIONS]        e.g. scripts/test.sh -m 'not slow'
+source "$(dirname "$0")/common.sh"
+[[ ${1:-} != --help ]] || { usage; exit 0; }
+
+"$ROOT/scripts/setup.sh"
+cd "$ROOT"
+ruff check .
+ruff format --check .
+mypy
+for script in scripts/*.sh experiments/*/*.sh .ci/run; do
+    bash -n "$script"
+done
+python -m pytest "$@"

@@ -1,0 +1,119 @@
+"""Small random Transformers for the unit tests, by canonical name; knows nothing about fairseq."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from weightdistill.shape import StackShape, TransformerShape
+
+MakeState = Callable[..., dict[str, Tensor]]
+
+TEACHER = TransformerShape(
+    encoder=StackShape(layers=6, width=4, ffn=5, heads=2), decoder=StackShape(layers=6, width=8, ffn=6, heads=2)
+)
+TINY_STUDENT = replace(TEACHER, decoder=StackShape(layers=1, width=4, ffn=3, heads=2))
+UNEVEN_STUDENT = TransformerShape(encoder=replace(TEACHER.encoder, layers=4, ffn=3), decoder=TINY_STUDENT.decoder)
+
+
+@pytest.fixture(autouse=True)
+def _reproducible() -> Iterator[None]:
+    """The same random numbers whatever test ran before; one thread, since more only cost time on tensors this small."""
+    torch.manual_seed(1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def teacher_shape() -> TransformerShape:
+    """6-6 layers, and a decoder that is wider than the encoder."""
+    return TEACHER
+
+
+@pytest.fixture(scope="session")
+def tiny_student() -> TransformerShape:
+    """The teacher's encoder, one decoder layer of half the width."""
+    return TINY_STUDENT
+
+
+@pytest.fixture(scope="session")
+def uneven_student() -> TransformerShape:
+    """6 encoder layers become 4, and every width of the decoder shrinks."""
+    return UNEVEN_STUDENT
+
+
+@pytest.fixture(scope="session")
+def make_state() -> MakeState:
+    """Makes the random canonical state of a Transformer; see `random_state`."""
+    return random_state
+
+
+def random_state(
+    shape: TransformerShape,
+    *,
+    vocabularies: tuple[int, int] = (5, 7),
+    pre_norm: bool = False,
+    learned_positions: int = 0,
+    embedding_norm: bool = False,
+    tie: str = "none",
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """A random canonical state.
+
+    Args:
+        shape: sizes.
+        vocabularies: source and target sizes.
+        pre_norm: adds the final norm of each stack.
+        learned_positions: number of positions, 0 for none.
+        embedding_norm: adds the norm behind the embeddings.
+        tie: `none`, `decoder` (its input and output embeddings) or `all` (the source's as well); tied names hold the
+            same tensor, as in a fairseq checkpoint.
+        seed: of the values.
+    """
+    random = torch.Generator().manual_seed(seed)
+    state: dict[str, Tensor] = {}
+
+    def add(name: str, *size: int) -> None:
+        state[name] = torch.randn(size, generator=random)
+
+    def linear(name: str, out: int, into: int) -> None:
+        add(f"{name}.weight", out, into)
+        add(f"{name}.bias", out)
+
+    def norm(name: str, width: int) -> None:
+        state[f"{name}.weight"] = 1 + 0.1 * torch.randn(width, generator=random)
+        add(f"{name}.bias", width)
+
+    stacks = (("encoder", shape.encoder, vocabularies[0]), ("decoder", shape.decoder, vocabularies[1]))
+    for stack, size, vocabulary in stacks:
+        add(f"{stack}.embed_tokens.weight", vocabulary, size.width)
+        if learned_positions:
+            add(f"{stack}.embed_positions.weight", learned_positions, size.width)
+        if embedding_norm:
+            norm(f"{stack}.layernorm_embedding", size.width)
+        for number in range(size.layers):
+            layer = f"{stack}.layers.{number}"
+            attentions = ["self_attn"] if stack == "encoder" else ["self_attn", "encoder_attn"]
+            for attention in attentions:
+                source = shape.encoder.width if attention == "encoder_attn" else size.width
+                linear(f"{layer}.{attention}.q_proj", size.width, size.width)
+                linear(f"{layer}.{attention}.k_proj", size.width, source)
+                linear(f"{layer}.{attention}.v_proj", size.width, source)
+                linear(f"{layer}.{attention}.out_proj", size.width, size.width)
+                norm(f"{layer}.{attention}_layer_norm", size.width)
+            linear(f"{layer}.fc1", size.ffn, size.width)
+            linear(f"{layer}.fc2", size.width, size.ffn)
+            norm(f"{layer}.final_layer_norm", size.width)
+        if pre_norm:
+            norm(f"{stack}.layer_norm", size.width)
+    add("decoder.output_projection.weight", vocabularies[1], shape.decoder.width)
+    if tie in ("decoder", "all"):
+        state["decoder.output_projection.weight"] = state["decoder.embed_tokens.weight"]
+    if tie == "all":
+        for name in ("decoder.embed_tokens.weight", "decoder.output_projection.weight"):
+            state[name] = state["encoder.embed_tokens.weight"]
+    return state

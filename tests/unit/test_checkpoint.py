@@ -1,0 +1,252 @@
+"""Reading files that nobody vouches for, and writing files whole or not at all."""
+
+import argparse
+import hashlib
+import os
+import pickle
+import random
+import resource
+import zipfile
+from enum import Enum
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from weightdistill import checkpoint
+from weightdistill.errors import DistillationError
+
+
+@pytest.fixture
+def state():
+    """A checkpoint of today's form, large enough that a small limit cuts it."""
+    return {
+        "model": {"decoder.embed_tokens.weight": torch.randn(200, 50)},
+        "cfg": {"model": {"_name": "transformer", "encoder_layers": 6}, "task": {"data": "corpus"}},
+    }
+
+
+class Settings(Enum):
+    SENTENCE = "sentence"
+
+
+class Bomb:
+    """Unpickled with Python's own pickle, makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def equal(left, right) -> bool:
+    return list(left) == list(right) and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_what_is_written_is_read_again(tmp_path, state):
+    path = tmp_path / "new" / "folder" / "checkpoint.pt"
+    checkpoint.write(state, path)
+    found = checkpoint.read(path)
+    assert equal(found["model"], state["model"])
+    assert found["cfg"] == state["cfg"]
+    assert [file.name for file in path.parent.iterdir()] == ["checkpoint.pt"]
+
+
+def test_checkpoints_of_every_generation_are_read(tmp_path, state):
+    settings = {"arch": "transformer", "encoder_layers": 6}
+    generations = {
+        "namespace": {"model": state["model"], "args": argparse.Namespace(**settings)},
+        "plain": {"model": state["model"], "args": None, "cfg": {"model": settings}},
+        "mixed": {"model": state["model"], "args": None, "cfg": {"model": argparse.Namespace(**settings)}},
+    }
+    for name, written in generations.items():
+        torch.save(written, tmp_path / name)
+        torch.save(written, tmp_path / f"{name}.legacy", _use_new_zipfile_serialization=False)
+        for file in (name, f"{name}.legacy"):
+            found = checkpoint.read(tmp_path / file)
+            assert equal(found["model"], state["model"])
+            assert checkpoint.model_config(found) == settings
+
+
+def test_the_model_settings_of_a_state_without_any_are_empty():
+    assert checkpoint.model_config({"model": {}}) == {}
+
+
+def test_plain_settings_need_no_class(tmp_path):
+    settings = {
+        "a": argparse.Namespace(b=(1, 2.5), c=[argparse.Namespace(d=None)]),
+        "e": {True: "f"},
+        "g": Settings.SENTENCE,
+        "h": Path("data"),
+    }
+    expected = {"a": {"b": [1, 2.5], "c": [{"d": None}]}, "e": {"True": "f"}, "g": "sentence", "h": "data"}
+    assert checkpoint.plain(settings) == expected
+    torch.save(checkpoint.plain(settings), tmp_path / "plain.pt")
+    assert torch.load(tmp_path / "plain.pt", weights_only=True) == expected
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("place", ["model", "cfg", "extra_state"])
+def test_a_hostile_pickle_runs_nothing(tmp_path, state, zipped, place):
+    marker, path = tmp_path / "marker", tmp_path / "hostile.pt"
+    torch.save({**state, place: {"x": Bomb(marker)}}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(DistillationError, match=r"objects other than tensors and settings.*run code: .*getattr"):
+        checkpoint.read(path)
+    assert not marker.exists()
+    torch.load(path, weights_only=False)  # the file would have
+    assert marker.exists()
+
+
+def test_a_bare_hostile_pickle_runs_nothing(tmp_path):
+    marker, path = tmp_path / "marker", tmp_path / "hostile.pt"
+    path.write_bytes(pickle.dumps(Bomb(marker), protocol=2))
+    with pytest.raises(DistillationError, match=r"hostile\.pt"):
+        checkpoint.read(path)
+    assert not marker.exists()
+    pickle.loads(path.read_bytes())
+    assert marker.exists()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DistillationError, match=r"nowhere\.pt does not exist; give the path"):
+        checkpoint.read(tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, state, zipped):
+    whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
+    torch.save(state, whole, _use_new_zipfile_serialization=zipped)
+    content = whole.read_bytes()
+    for length in [0, 1, 2, 10, 100, 500, *range(1000, len(content), 4001), len(content) - 1]:
+        cut.write_bytes(content[:length])
+        with pytest.raises(DistillationError, match=r"cut\.pt"):
+            checkpoint.read(cut)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_files_of_other_programs_are_refused(tmp_path):
+    path = tmp_path / "foreign.pt"
+    chance = random.Random(1)
+    foreign = [b"\n", b"hello\n", b"%PDF-1.7 ", b"\x80\x02", b"\x80\x04\x95", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n"]
+    foreign += [chance.randbytes(chance.randrange(1, 60)) for _ in range(300)]
+    foreign += [b"\x80\x02" + chance.randbytes(chance.randrange(1, 60)) for _ in range(300)]
+    for content in foreign:
+        path.write_bytes(content)
+        with pytest.raises(DistillationError, match=r"foreign\.pt"):
+            checkpoint.read(path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damaged_files_are_refused_or_read(tmp_path, state):
+    """Whatever byte of the settings is damaged, nothing but the library's own error comes out."""
+    path = tmp_path / "damaged.pt"
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    chance, refused = random.Random(1), 0
+    for _ in range(300):
+        damaged = bytearray(content)
+        damaged[chance.randrange(500)] = chance.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            checkpoint.read(path)
+        except DistillationError:
+            refused += 1
+    assert refused > 50
+
+
+def test_another_zip_archive_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
+        archive.writestr("word/document.xml", "<xml/>")
+    with pytest.raises(DistillationError, match=r"other\.pt"):
+        checkpoint.read(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (torch.ones(2), "no `model` entry"),
+        ({"state_dict": {}}, "no `model` entry"),
+        ({"model": torch.ones(2), "cfg": {"model": {}}}, "no `model` entry"),
+        ({"model": {"w": torch.ones(2)}}, "neither `cfg` nor `args`"),
+        ({"model": {"w": torch.ones(2)}, "cfg": "text"}, "neither `cfg` nor `args`"),
+    ],
+)
+def test_a_pytorch_file_that_fairseq_did_not_write_is_refused(tmp_path, content, words):
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(DistillationError, match=rf"other\.pt has {words}.*not written by fairseq"):
+        checkpoint.read(tmp_path / "other.pt")
+
+
+def test_the_fingerprint_is_the_files_sha256(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(random.Random(1).randbytes(3 * 2**20 + 7))
+    assert checkpoint.fingerprint(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(params=["checkpoint", "safetensors"])
+def save(request, state):
+    """Writes a file of either form to a path."""
+    if request.param == "checkpoint":
+        return lambda path: checkpoint.write(state, path)
+    return lambda path: checkpoint.write_safetensors(state["model"], path)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, save):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(DistillationError, match=r"cannot write .*student: .*check that the folder is writable"):
+        save(tmp_path / "file" / "student")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_in_the_files_place_is_refused(tmp_path, save):
+    (tmp_path / "student" / "inside").mkdir(parents=True)
+    with pytest.raises(DistillationError, match="cannot write"):
+        save(tmp_path / "student")
+    assert [file.name for file in tmp_path.iterdir()] == ["student"]
+
+
+@pytest.fixture
+def full_disk():
+    """Lets no file grow beyond 4,096 bytes, which a write meets as it meets a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("before", [None, b"the previous file"])
+def test_a_full_disk_leaves_what_was_there(tmp_path, save, before, full_disk):
+    path = tmp_path / "student"
+    if before:
+        path.write_bytes(before)
+    with pytest.raises(DistillationError, match=r"cannot write .*student: .*disk not full"):
+        save(path)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == ([before] if before else [])
+
+
+def test_a_failure_while_writing_leaves_what_was_there(tmp_path):
+    path = tmp_path / "student"
+    path.write_bytes(b"the previous file")
+    with pytest.raises(KeyboardInterrupt), checkpoint.writing(path) as temporary:
+        temporary.write_bytes(b"half")
+        assert path.read_bytes() == b"the previous file"
+        raise KeyboardInterrupt
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the previous file"]
+
+
+def test_writing_replaces_the_previous_file(tmp_path, save):
+    path = tmp_path / "student"
+    path.write_bytes(b"the previous file")
+    save(path)
+    assert path.stat().st_size > 4096
+    assert os.listdir(tmp_path) == ["student"]
+
+
+def test_safetensors_hold_a_tied_weight_under_each_name(tmp_path):
+    weight = torch.randn(6, 4)
+    weights = {"a": weight, "b": weight, "c": weight.T, "d": weight[::2], "e": torch.nn.Parameter(weight)}
+    checkpoint.write_safetensors(weights, tmp_path / "student.safetensors")
+    found = load_file(tmp_path / "student.safetensors")
+    assert equal(dict(sorted(found.items())), {name: weight.detach() for name, weight in weights.items()})

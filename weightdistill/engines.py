@@ -1,0 +1,167 @@
+"""What translates: the interface that all engines share, and the CTranslate2 one.
+
+An engine takes and gives subword pieces. Knows nothing about text, fairseq or how a model was trained.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO, Literal, Protocol, TypeAlias
+
+from weightdistill.errors import DistillationError
+
+Pieces: TypeAlias = list[str]
+BatchType: TypeAlias = Literal["sentences", "tokens"]
+
+LONGEST_OUTPUT = 200
+"""Pieces after which every engine ends a translation; the default of fairseq-generate."""
+
+
+class Engine(Protocol):
+    """A loaded model that translates."""
+
+    @property
+    def name(self) -> str:
+        """Path of the model, as the user gave it."""
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the model, tied ones counted once."""
+
+    def translate(
+        self,
+        sentences: Sequence[Pieces],
+        beam: int = 5,
+        batch_size: int = 4096,
+        batch_type: BatchType = "tokens",
+        length_penalty: float = 1.0,
+    ) -> list[Pieces]:
+        """Translate by beam search; best hypotheses, in the order of the input.
+
+        An empty sentence gives an empty translation.
+
+        Args:
+            sentences: source pieces, without an end-of-sentence mark.
+            beam: hypotheses kept at each step.
+            batch_size: sentences, or padded source tokens, decoded together.
+            batch_type: the unit of `batch_size`.
+            length_penalty: scores are divided by (length ** length_penalty).
+
+        Raises:
+            DistillationError: a setting out of range, or a sentence that the model cannot take.
+        """
+
+
+def translate_filled(
+    sentences: Sequence[Pieces],
+    translate: Callable[[list[Pieces]], list[Pieces]],
+    *,
+    beam: int,
+    batch_size: int,
+) -> list[Pieces]:
+    """Check the settings, run `translate` on the sentences that are not empty, and put the results in place.
+
+    Raises:
+        DistillationError: a setting out of range, or another number of translations than of sentences.
+    """
+    for field, value in (("beam", beam), ("batch size", batch_size)):
+        if value < 1:
+            raise DistillationError(f"{field} must be at least 1, but is {value}")
+    filled = [sentence for sentence in sentences if sentence]
+    translations = translate(filled) if filled else []
+    if len(translations) != len(filled):
+        raise DistillationError(f"{len(filled)} sentences gave {len(translations)} translations; the model is unusable")
+    in_order = iter(translations)
+    return [next(in_order) if sentence else [] for sentence in sentences]
+
+
+class CTranslate2Engine:
+    """A model in CTranslate2's format; on the GPU where CTranslate2 sees one.
+
+    Args:
+        folder: holds model.bin and its vocabularies.
+        threads: CPU threads; None for CTranslate2's default.
+
+    Raises:
+        DistillationError: the folder does not hold a model that CTranslate2 can load.
+    """
+
+    def __init__(self, folder: str | Path, threads: int | None = None) -> None:
+        import ctranslate2
+
+        self.name = str(folder)
+        self.parameters = count_parameters(Path(folder) / "model.bin")
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        try:
+            self._translator = ctranslate2.Translator(str(folder), device=device, intra_threads=threads or 0)
+        except (RuntimeError, ValueError) as error:
+            raise DistillationError(f"CTranslate2 cannot load {folder}: {error}; convert the model again") from error
+
+    def translate(
+        self,
+        sentences: Sequence[Pieces],
+        beam: int = 5,
+        batch_size: int = 4096,
+        batch_type: BatchType = "tokens",
+        length_penalty: float = 1.0,
+    ) -> list[Pieces]:
+        """See `Engine.translate`."""
+
+        def run(filled: list[Pieces]) -> list[Pieces]:
+            try:
+                results = self._translator.translate_batch(
+                    filled,
+                    beam_size=beam,
+                    max_batch_size=batch_size,
+                    batch_type="tokens" if batch_type == "tokens" else "examples",
+                    length_penalty=length_penalty,
+                    max_decoding_length=LONGEST_OUTPUT,
+                    max_input_length=0,  # its default cuts long sentences without a word
+                )
+            except (RuntimeError, ValueError) as error:
+                raise DistillationError(f"CTranslate2 cannot translate with {self.name}: {error}") from error
+            return [result.hypotheses[0] for result in results]
+
+        return translate_filled(sentences, run, beam=beam, batch_size=batch_size)
+
+
+def count_parameters(model: Path) -> int:
+    """Count the weights in CTranslate2's `model.bin`, tied ones once, from the names and shapes at their head.
+
+    Position encodings are left out, since the format stores sinusoids as it stores learned ones; so are the scales of
+    quantised weights.
+
+    Raises:
+        DistillationError: no such file, or another format.
+    """
+    try:
+        with model.open("rb") as file:
+            _numbers(file, "<I")  # version of the format
+            _text(file)  # name of the architecture
+            _, variables = _numbers(file, "<II")  # revision of the architecture, number of variables
+            total = 0
+            for _ in range(variables):
+                name = _text(file)
+                (rank,) = _numbers(file, "<B")
+                shape = _numbers(file, f"<{rank}I")
+                _, size = _numbers(file, "<BI")  # type of the numbers, bytes that follow
+                file.seek(size, 1)
+                if rank and not name.endswith(("_scale", "position_encodings/encodings")):
+                    total += math.prod(shape)
+            return total
+    except OSError as error:
+        raise DistillationError(
+            f"{model} cannot be read: {error.strerror}; give a folder that CTranslate2's converter wrote"
+        ) from error
+    except (struct.error, UnicodeDecodeError) as error:
+        raise DistillationError(f"{model} is truncated or not a CTranslate2 model; convert the model again") from error
+
+
+def _numbers(file: BinaryIO, form: str) -> tuple[int, ...]:
+    return struct.unpack(form, file.read(struct.calcsize(form)))
+
+
+def _text(file: BinaryIO) -> str:
+    (length,) = _numbers(file, "<H")
+    return file.read(length)[:-1].decode("utf-8")
