@@ -1,9 +1,5 @@
 """Weight distillation for `fairseq-train --user-dir fairseq_plugins`: tasks, models and criterions over `weightdistill`.
 
-Importing this package also mends two things in fairseq that every stage of distillation meets (see `compat`).
+fairseq imports the modules of `tasks` and `models` by itself; `tasks` brings the rest. Importing this package alone is
+cheap, so that the command line in `cli` starts at once.
 """
-
-from fairseq_plugins import compat
-from fairseq_plugins import criterions as criterions
-
-compat.apply()

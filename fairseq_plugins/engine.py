@@ -1,19 +1,13 @@
-"""Translates in this process with fairseq's own beam search, and chooses the engine that a model needs.
+"""Translates in this process with fairseq's own beam search, and chooses the engine that a model needs."""
 
-Loads any fairseq Transformer checkpoint: of stock fairseq-train, of phase 1, or an exported one.
-"""
-
-import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.data import data_utils
-from fairseq.models import ARCH_MODEL_REGISTRY, build_model, import_models
 from fairseq.sequence_generator import SequenceGenerator
-from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
+from fairseq_plugins.loading import load_model, translation_task
 from weightdistill import checkpoint
 from weightdistill.engines import LONGEST_OUTPUT, BatchType, CTranslate2Engine, Engine, Pieces, translate_filled
 from weightdistill.errors import DistillationError
@@ -34,17 +28,10 @@ class FairseqEngine:
     def __init__(self, path: str | Path, data: Path | None = None, threads: int | None = None) -> None:
         self.name = str(path)
         state = checkpoint.read(path)
-        self._task = _task(state, data, self.name)
-        self._model = _build(checkpoint.model_config(state), self._task, self.name)
-        try:
-            self._model.load_state_dict(state["model"], strict=True)
-        except (RuntimeError, KeyError) as error:
-            raise DistillationError(
-                f"the weights of {path} do not fit the model that its settings and the dictionaries of "
-                f"{self._task.cfg.data} give: {error}"
-            ) from error
+        self._task = translation_task(state, data, self.name)
+        self._model = load_model(checkpoint.model_config(state), state["model"], self._task, self.name)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model.float().to(self._device).eval()
+        self._model.to(self._device)
         self.parameters = _count_parameters(self._model)
         if threads:
             torch.set_num_threads(threads)
@@ -120,36 +107,11 @@ def batches(lengths: Sequence[int], size: int, unit: BatchType) -> Iterator[list
         yield batch
 
 
-def _task(state: Mapping[str, Any], data: Path | None, name: str) -> TranslationTask:
-    """A stock translation task with the checkpoint's languages."""
-    settings = (checkpoint.plain(state.get("cfg")) or {}).get("task") or checkpoint.model_config(state)
-    if data is None and not settings.get("data"):
-        raise DistillationError(f"{name} does not say on which data it was trained; name the folder with --data")
-    folder = Path(data) if data is not None else Path(str(settings["data"]).split(":")[0])
-    if not folder.is_dir():
-        raise DistillationError(f"data folder {folder} of {name} does not exist; name one with --data")
-    languages = [settings.get("source_lang"), settings.get("target_lang")]
-    if None in languages:
-        languages = list(data_utils.infer_language_pair(str(folder)))
-    if None in languages:
-        raise DistillationError(f"neither {name} nor the files of {folder} name the source and target languages")
-    for language in languages:
-        dictionary = folder / f"dict.{language}.txt"
-        if not dictionary.is_file():
-            raise DistillationError(f"{dictionary} does not exist; name a folder of fairseq-preprocess with --data")
-    return TranslationTask.setup_task(
-        TranslationConfig(data=str(folder), source_lang=languages[0], target_lang=languages[1])
-    )
-
-
-def _build(config: Mapping[str, Any], task: TranslationTask, name: str) -> Any:
-    kind = config.get("_name") or config.get("arch")
-    if kind not in ARCH_MODEL_REGISTRY:
-        import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
-    if kind not in ARCH_MODEL_REGISTRY:
-        raise DistillationError(f"{name} is of architecture {kind!r}, which neither fairseq nor this plugin knows")
-    return build_model(argparse.Namespace(**config), task)
-
-
-def _count_parameters(model: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+def _count_parameters(model: Any) -> int:
+    """Weights that translate, tied ones once: of phase 1 the generated student's, not the generator's own."""
+    generator = getattr(model, "generator", None)
+    if generator is None:
+        return sum(parameter.numel() for parameter in model.parameters())
+    with torch.no_grad():
+        weights = {id(weight): weight for weight in generator().values()}
+    return sum(weight.numel() for weight in weights.values())

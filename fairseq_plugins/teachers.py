@@ -94,7 +94,10 @@ class Teacher:
             elif data:
                 raise DistillationError(f"teacher data {data} has no {file.name}; give the folder of its dictionaries")
             else:
-                logger.warning("%s is not there: comparing only the size of the teacher's %s dictionary", file, side)
+                logger.warning(
+                    "teacher %s: its %s dictionary is not at hand, so only the size is compared (--teacher-data names the "
+                    "folder)", self.path, side,
+                )
             if rows != len(own):
                 raise DistillationError(
                     f"{side} dictionary of teacher {self.path} has {rows} entries, but the student's has {len(own)}; "

@@ -30,3 +30,26 @@ need() {
 has_gpu() {
     python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 }
+
+# train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin; in fp16 on a GPU, on the CPU without one. It resumes
+# from SAVE_DIR/checkpoint_last.pt. A finished training, which has a training.json, is left as it is.
+train() {
+    local save=$1 data=$2 device=(--cpu)
+    shift 2
+    if [[ -e $save/training.json ]]; then
+        echo "trained already: $save"
+        return
+    fi
+    [[ -d $data ]] || die "$data: no such folder; --data needs a data-bin of prepare.sh or fairseq-preprocess"
+    if has_gpu; then device=(--fp16); fi
+    mkdir -p "$save"
+    # Resuming with other options would give a model that no options describe.
+    local options=$data$(printf ' %q' "$@")
+    if [[ -e $save/options.txt && $(< "$save/options.txt") != "$options" ]]; then
+        die "$save holds a training with other options, in options.txt; remove the folder, or that file to go on with these"
+    fi
+    echo "$options" > "$save/options.txt"
+    fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
+        --num-workers 0 --required-batch-size-multiple 1 --log-format simple "$@"
+    python -m weightdistill.training_record "$save"
+}

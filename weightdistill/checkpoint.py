@@ -19,6 +19,10 @@ from torch import Tensor
 
 from weightdistill.errors import DistillationError
 
+# fairseq keeps settings in this class, which holds nothing that could run. Declared for the whole process, since
+# torch's context manager would withdraw the permission from fairseq's own loading when it ends.
+torch.serialization.add_safe_globals([argparse.Namespace])
+
 
 def read(path: str | Path) -> dict[str, Any]:
     """Read a fairseq checkpoint onto the CPU without unpickling anything but plain data and `argparse.Namespace`.
@@ -30,8 +34,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise DistillationError(f"checkpoint {path} does not exist; give the path of a fairseq checkpoint (.pt)")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error)
         if "Unsupported" in reason or "GLOBAL" in reason:

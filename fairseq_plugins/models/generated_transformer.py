@@ -85,7 +85,7 @@ class GeneratedTransformerModel(TransformerModel):  # type: ignore[misc]
         for name in weights:
             module_name, _, attribute = name.rpartition(".")
             module = self.get_submodule(module_name)
-            del module._parameters[attribute]
+            module._parameters.pop(attribute, None)  # an embedding that both stacks share comes twice
             self._slots[name] = module, attribute
         student = {name: weight.data for name, weight in weights.items() if name not in aliases}
         self.generator = WeightGenerator(teacher.state, teacher.shape, student, shape, aliases, config)

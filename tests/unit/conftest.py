@@ -1,12 +1,15 @@
 """Small random Transformers for the unit tests, by canonical name; knows nothing about fairseq."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from weightdistill.config import GeneratorConfig
+from weightdistill.generator import WeightGenerator
 from weightdistill.shape import StackShape, TransformerShape
 
 MakeState = Callable[..., dict[str, Tensor]]
@@ -50,6 +53,41 @@ def uneven_student() -> TransformerShape:
 def make_state() -> MakeState:
     """Makes the random canonical state of a Transformer; see `random_state`."""
     return random_state
+
+
+@pytest.fixture(scope="session")
+def randomise() -> Callable[[torch.nn.Module], None]:
+    """Gives all parameters values that no initialisation gives, so that no term hides behind a zero or a one."""
+
+    def run(module: torch.nn.Module) -> None:
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.normal_()
+
+    return run
+
+
+@pytest.fixture
+def build(make_state: MakeState, teacher_shape: TransformerShape) -> Callable[..., WeightGenerator]:
+    """Builds the generator of a student of the 6-6 teacher, in float64 unless told."""
+
+    def make(
+        student: TransformerShape,
+        config: GeneratorConfig | None = None,
+        *,
+        aliases: Mapping[str, str] | None = None,
+        dtype: torch.dtype = torch.float64,
+        teacher: TransformerShape = teacher_shape,
+        **options: Any,
+    ) -> WeightGenerator:
+        student_state = make_state(student, seed=1, **options)
+        for alias in aliases or {}:
+            del student_state[alias]
+        teacher_state = make_state(teacher, **options)
+        generator = WeightGenerator(teacher_state, teacher, student_state, student, aliases, config)
+        return generator.to(dtype)
+
+    return make
 
 
 def random_state(

@@ -1,0 +1,199 @@
+"""Export: any trained student, generated or plain, to a checkpoint that stock fairseq loads with no plugin.
+
+Nothing is written unless the exported file, read back, gives the logits of the model that it came from.
+"""
+
+import shutil
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks.translation import TranslationTask
+from omegaconf import OmegaConf
+
+from fairseq_plugins.loading import load_model, translation_task
+from fairseq_plugins.models.generated_transformer import GeneratedTransformerModel
+from weightdistill import __version__, checkpoint
+from weightdistill.errors import DistillationError
+
+TOLERANCE = 1e-5
+"""Largest difference of a logit, in float32, that an export may show."""
+
+# Settings of ours that mean nothing to the exported model.
+_OWN_SETTINGS = ("generator", "teacher", "student_preset", "cpu_bf16", "distillation_weight", "temperature")
+_TASK_SETTINGS = ("left_pad_source", "left_pad_target", "max_source_positions", "max_target_positions")
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export wrote.
+
+    Attributes:
+        largest_difference: of any logit between both models, in float32.
+        parameters: number of the student's parameters, each tied weight once.
+        files: what was written.
+    """
+
+    largest_difference: float
+    parameters: int
+    files: list[Path] = field(default_factory=list)
+
+
+def export(
+    source: Path,
+    output: Path,
+    *,
+    data: Path | None = None,
+    subset: str = "valid",
+    batches: int = 8,
+    ctranslate2: Path | None = None,
+    quantization: str | None = None,
+    safetensors: Path | None = None,
+) -> ExportReport:
+    """Write a trained student as a plain fairseq `transformer`, and optionally in two other formats.
+
+    Args:
+        source: checkpoint of phase 1, or of any `transformer`.
+        output: the plain checkpoint.
+        data: folder of fairseq-preprocess with the dictionaries and `subset`; default: the checkpoint's own.
+        subset: split whose batches both models must agree on.
+        batches: how many batches of at most 4,096 tokens.
+        ctranslate2: folder for a CTranslate2 model; replaced when it exists.
+        quantization: its number format, e.g. `int8`; default float32.
+        safetensors: file for the weights alone.
+
+    Raises:
+        DistillationError: unreadable input, unwritable output, a model that CTranslate2 cannot hold, or logits that
+            differ by more than TOLERANCE. Nothing is written then.
+    """
+    name = str(source)
+    state = checkpoint.read(source)
+    task = translation_task(state, data, name)
+    driven = load_model(checkpoint.model_config(state), state["model"], task, name)
+    config = _plain_config(state, task)
+    student = load_model(config["model"], _student_weights(driven, config["model"], task), task, name)
+    weights = dict(student.state_dict())
+    parameters = sum(weight.numel() for weight in student.parameters())
+    content = {
+        "args": None,
+        "cfg": config,
+        "model": weights,
+        "criterion": None,
+        "optimizer_history": [
+            {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0},
+        ],
+        "task_state": {},
+        "extra_state": {"epoch": 1, "weightdistill": _provenance(state, source)},
+        "last_optimizer_state": None,
+    }
+    with checkpoint.writing(output) as temporary:
+        torch.save(content, temporary)
+        exported = checkpoint.read(temporary)
+        reread = load_model(checkpoint.model_config(exported), exported["model"], task, str(output))
+        difference = _largest_difference(driven, reread, _batches(task, subset, batches))
+        if not difference <= TOLERANCE:  # also when it is not a number
+            raise DistillationError(
+                f"export of {source}: logits must agree within {TOLERANCE}, but differ by {difference:.3g}; nothing was "
+                "written"
+            )
+        if ctranslate2 is not None:
+            _write_ctranslate2(content, task, ctranslate2, quantization)
+        if safetensors is not None:
+            checkpoint.write_safetensors(weights, safetensors)
+    files = [path for path in (output, ctranslate2, safetensors) if path is not None]
+    return ExportReport(largest_difference=difference, parameters=parameters, files=files)
+
+
+def _student_weights(
+    driven: BaseFairseqModel, config: Mapping[str, Any], task: TranslationTask
+) -> dict[str, torch.Tensor]:
+    """The weights under stock names, with the few buffers that a stock state holds."""
+    if not isinstance(driven, GeneratedTransformerModel):
+        return dict(driven.state_dict())
+    weights = driven.generator.materialise()
+    buffers = {name: value for name, value in driven.state_dict().items() if name.startswith(("encoder.", "decoder."))}
+    return {**buffers, **weights}
+
+
+def _plain_config(state: Mapping[str, Any], task: TranslationTask) -> dict[str, Any]:
+    """All settings as plain dictionaries, for a stock `transformer` and the stock `translation` task."""
+    original = state.get("cfg") or OmegaConf.to_container(
+        convert_namespace_to_omegaconf(state["args"]), resolve=True, enum_to_str=True
+    )
+    config: dict[str, Any] = checkpoint.plain(original)
+    settings = config.get("task") or {}
+    model = {key: value for key, value in checkpoint.model_config(state).items() if not key.startswith(_OWN_SETTINGS)}
+    pair = {"data": task.cfg.data, "source_lang": task.cfg.source_lang, "target_lang": task.cfg.target_lang}
+    config["model"] = {**model, **pair, "_name": "transformer", "arch": "transformer", "task": "translation"}
+    config["task"] = {
+        "_name": "translation",
+        **pair,
+        **{key: settings[key] for key in _TASK_SETTINGS if settings.get(key) is not None},
+    }
+    config["criterion"] = {"_name": "cross_entropy"}
+    return config
+
+
+def _provenance(state: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    model = checkpoint.model_config(state)
+    own = {key: value for key, value in model.items() if key.startswith(_OWN_SETTINGS)}
+    fingerprint = state["model"].get("teacher_fingerprint")
+    if fingerprint is not None:
+        own["teacher_sha256"] = bytes(fingerprint.tolist()).hex()
+    return {"version": __version__, "source_sha256": checkpoint.fingerprint(source), **own}
+
+
+def _batches(task: TranslationTask, subset: str, count: int) -> Iterator[dict[str, Any]]:
+    try:
+        task.load_dataset(subset)
+    except FileNotFoundError as error:
+        raise DistillationError(
+            f"{task.cfg.data} has no subset {subset!r} to check the export on ({error}); name another with --subset"
+        ) from error
+    iterator = task.get_batch_iterator(
+        task.dataset(subset), max_tokens=4096, max_positions=task.max_positions(), ignore_invalid_inputs=True
+    ).next_epoch_itr(shuffle=False)
+    for _, batch in zip(range(count), iterator, strict=False):
+        yield batch
+
+
+@torch.no_grad()
+def _largest_difference(
+    first: BaseFairseqModel, second: BaseFairseqModel, batches: Iterator[dict[str, Any]]
+) -> float:
+    differences = [
+        (first(**batch["net_input"])[0] - second(**batch["net_input"])[0]).abs().max() for batch in batches
+    ]
+    if not differences:
+        raise DistillationError("there is no batch to check the export on; name a subset that is not empty")
+    return float(torch.stack(differences).max())
+
+
+def _write_ctranslate2(
+    content: Mapping[str, Any], task: TranslationTask, folder: Path, quantization: str | None
+) -> None:
+    from ctranslate2.converters import FairseqConverter
+
+    # The converter reads a file, and wants the settings in it as a Namespace.
+    legacy = {**content, "cfg": {**content["cfg"], "model": Namespace(**content["cfg"]["model"])}}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        model = Path(scratch, "model.pt")
+        checkpoint.write(legacy, model)
+        converter = FairseqConverter(
+            str(model), task.cfg.data, source_lang=task.cfg.source_lang, target_lang=task.cfg.target_lang
+        )
+        converted = Path(scratch, "converted")
+        try:
+            converter.convert(str(converted), quantization=quantization)
+        except (ValueError, RuntimeError) as error:
+            raise DistillationError(f"CTranslate2 cannot hold this model: {error}") from error
+        if folder.exists():
+            shutil.rmtree(folder)
+        converted.replace(folder)

@@ -1,0 +1,84 @@
+"""From a checkpoint to a fairseq model in memory: its task, its dictionaries and its architecture.
+
+Loads any fairseq Transformer checkpoint: of stock fairseq-train, of phase 1, or an exported one.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fairseq.data import data_utils
+from fairseq.models import ARCH_MODEL_REGISTRY, BaseFairseqModel, build_model, import_models
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+
+from weightdistill import checkpoint
+from weightdistill.errors import DistillationError
+
+
+def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> TranslationTask:
+    """A stock translation task with the checkpoint's languages.
+
+    Args:
+        state: the checkpoint.
+        data: folder of fairseq-preprocess; None for the one that the checkpoint was trained on.
+        name: what to call the checkpoint in errors.
+
+    Raises:
+        DistillationError: the folder, a language or a dictionary is not found.
+    """
+    settings = (checkpoint.plain(state.get("cfg")) or {}).get("task") or checkpoint.model_config(state)
+    if data is None and not settings.get("data"):
+        raise DistillationError(f"{name} does not say on which data it was trained; name the folder with --data")
+    folder = Path(data) if data is not None else Path(str(settings["data"]).split(":")[0])
+    if not folder.is_dir():
+        raise DistillationError(f"data folder {folder} of {name} does not exist; name one with --data")
+    languages = [settings.get("source_lang"), settings.get("target_lang")]
+    if None in languages:
+        languages = list(data_utils.infer_language_pair(str(folder)))
+    if None in languages:
+        raise DistillationError(f"neither {name} nor the files of {folder} name the source and target languages")
+    for language in languages:
+        dictionary = folder / f"dict.{language}.txt"
+        if not dictionary.is_file():
+            raise DistillationError(f"{dictionary} does not exist; name a folder of fairseq-preprocess with --data")
+    return TranslationTask.setup_task(
+        TranslationConfig(
+            data=str(folder),
+            source_lang=languages[0],
+            target_lang=languages[1],
+            train_subset="train",  # these three are references into a whole configuration by default
+            dataset_impl=None,
+            required_seq_len_multiple=1,
+        )
+    )
+
+
+def load_model(
+    config: Mapping[str, Any], weights: Mapping[str, Any], task: TranslationTask, name: str
+) -> BaseFairseqModel:
+    """Build a model from its settings and load its weights; in float32, in eval mode, on the CPU.
+
+    Args:
+        config: the model's settings, flat.
+        weights: its state.
+        task: gives the dictionaries.
+        name: what to call the model in errors.
+
+    Raises:
+        DistillationError: the architecture is unknown, or the weights do not fit it.
+    """
+    kind = config.get("_name") or config.get("arch")
+    if kind not in ARCH_MODEL_REGISTRY:
+        import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
+    if kind not in ARCH_MODEL_REGISTRY:
+        raise DistillationError(f"{name} is of architecture {kind!r}, which neither fairseq nor this plugin knows")
+    model = build_model(argparse.Namespace(**config), task)
+    try:
+        model.load_state_dict(dict(weights), strict=True)
+    except (RuntimeError, KeyError) as error:
+        raise DistillationError(
+            f"the weights of {name} do not fit the model that its settings and the dictionaries of {task.cfg.data} "
+            f"give: {error}"
+        ) from error
+    return model.float().eval()

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Decoding speed of several models in turn, as ratios to the first: once with fairseq, once with CTranslate2.
+#
+#   scripts/benchmark.sh --input PIECES --data DATA_BIN --output DIR [options] -- MODEL_DIR...
+#
+#   --input PIECES     source pieces to translate
+#   --data DATA_BIN    folder with the dictionaries
+#   --output DIR       receives fairseq.json and ctranslate2.json
+#   --beam N           beam (default: 4)
+#   --batches "A B"    sentences decoded together (default: "1 64")
+#   --sentences N      take the first so many (default: 200)
+#   --repetitions N    measurements of each (default: 3)
+#   --threads N        CPU threads (default: 1)
+#   -- MODEL_DIR...    folders that each hold model.pt and ctranslate2/ (weightdistill export)
+#
+# Nothing else should run on the machine meanwhile.
+source "$(dirname "$0")/common.sh"
+
+INPUT='' DATA='' OUTPUT='' BEAM=4 BATCHES='1 64' SENTENCES=200 REPETITIONS=3 THREADS=1
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --input) INPUT=$2 ;;
+        --data) DATA=$2 ;;
+        --output) OUTPUT=$2 ;;
+        --beam) BEAM=$2 ;;
+        --batches) BATCHES=$2 ;;
+        --sentences) SENTENCES=$2 ;;
+        --repetitions) REPETITIONS=$2 ;;
+        --threads) THREADS=$2 ;;
+        --help) usage; exit 0 ;;
+        --) shift; break ;;
+        *) die "unknown option $1; see --help" ;;
+    esac
+    shift 2
+done
+need --input "$INPUT"; need --data "$DATA"; need --output "$OUTPUT"
+[[ $# -gt 0 ]] || die "no models; name their folders after --"
+
+options=(--input "$INPUT" --data "$DATA" --beam "$BEAM" --sentences "$SENTENCES" --repetitions "$REPETITIONS"
+    --threads "$THREADS")
+for size in $BATCHES; do options+=(--batch-size "$size"); done
+mkdir -p "$OUTPUT"
+weightdistill benchmark "${@/%//model.pt}" "${options[@]}" --json "$OUTPUT/fairseq.json"
+weightdistill benchmark "${@/%//ctranslate2}" "${options[@]}" --json "$OUTPUT/ctranslate2.json"

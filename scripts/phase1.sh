@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Weight distillation, phase 1: train the generator that makes a student's weights from the teacher's. Resumes where it
+# was interrupted. Then: weightdistill export, and phase2.sh.
+#
+#   scripts/phase1.sh --data DATA_BIN --teacher FILE --output DIR [options] [-- FAIRSEQ-TRAIN OPTIONS]
+#
+#   --data DATA_BIN           binarised data (prepare.sh; with the teacher's translations: translate.sh)
+#   --teacher FILE            its checkpoint
+#   --output DIR              receives the checkpoints, and training.json when all is done
+#   --preset NAME             shape of the student: tiny or small (default: tiny)
+#   --generator NAME          bundle of options: default, paper or authors (default: default)
+#   --distillation-weight W   share of the teacher's predictions in the loss (default: 0.5)
+#   --temperature T           of both distributions (default: 1)
+#   -- ...                    hyper-parameters and single options, e.g. -- --generator-layer-init mean --max-update 30000
+source "$(dirname "$0")/common.sh"
+
+DATA='' TEACHER='' OUTPUT='' PRESET=tiny GENERATOR=default WEIGHT=0.5 TEMPERATURE=1
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --data) DATA=$2 ;;
+        --teacher) TEACHER=$2 ;;
+        --output) OUTPUT=$2 ;;
+        --preset) PRESET=$2 ;;
+        --generator) GENERATOR=$2 ;;
+        --distillation-weight) WEIGHT=$2 ;;
+        --temperature) TEMPERATURE=$2 ;;
+        --help) usage; exit 0 ;;
+        --) shift; break ;;
+        *) die "unknown option $1; see --help" ;;
+    esac
+    shift 2
+done
+need --data "$DATA"; need --teacher "$TEACHER"; need --output "$OUTPUT"
+train "$OUTPUT" "$DATA" --task distillation --arch generated_transformer --generator "$GENERATOR" \
+    --student-preset "$PRESET" --teacher-path "$TEACHER" \
+    --criterion distillation --distillation-weight "$WEIGHT" --temperature "$TEMPERATURE" "$@"

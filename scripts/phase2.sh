@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Weight distillation, phase 2: fine-tune the student that phase 1 generated. Resumes where it was interrupted.
+#
+#   scripts/phase2.sh --data DATA_BIN --teacher FILE --student FILE --output DIR [options] [-- FAIRSEQ-TRAIN OPTIONS]
+#
+#   --data DATA_BIN           binarised data (prepare.sh; with the teacher's translations: translate.sh)
+#   --teacher FILE            its checkpoint
+#   --student FILE            what `weightdistill export` made of phase 1's checkpoint
+#   --output DIR              receives the checkpoints, and training.json when all is done
+#   --preset NAME             shape of the student, as in phase 1: tiny or small (default: tiny)
+#   --distillation-weight W   share of the teacher's predictions in the loss (default: 0.5)
+#   --temperature T           of both distributions (default: 1)
+#   -- ...                    hyper-parameters, e.g. -- --lr 7e-4 --warmup-updates 1000 --max-update 30000
+source "$(dirname "$0")/common.sh"
+
+DATA='' TEACHER='' STUDENT='' OUTPUT='' PRESET=tiny WEIGHT=0.5 TEMPERATURE=1
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --data) DATA=$2 ;;
+        --teacher) TEACHER=$2 ;;
+        --student) STUDENT=$2 ;;
+        --output) OUTPUT=$2 ;;
+        --preset) PRESET=$2 ;;
+        --distillation-weight) WEIGHT=$2 ;;
+        --temperature) TEMPERATURE=$2 ;;
+        --help) usage; exit 0 ;;
+        --) shift; break ;;
+        *) die "unknown option $1; see --help" ;;
+    esac
+    shift 2
+done
+need --data "$DATA"; need --teacher "$TEACHER"; need --student "$STUDENT"; need --output "$OUTPUT"
+train "$OUTPUT" "$DATA" --task distillation --arch student --student-preset "$PRESET" --teacher-path "$TEACHER" \
+    --finetune-from-model "$STUDENT" \
+    --criterion distillation --distillation-weight "$WEIGHT" --temperature "$TEMPERATURE" "$@"

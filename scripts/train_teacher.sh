@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Train a teacher: a stock fairseq Transformer. Resumes where it was interrupted.
+#
+#   scripts/train_teacher.sh --data DATA_BIN --output DIR [-- FAIRSEQ-TRAIN OPTIONS]
+#
+#   --data DATA_BIN  binarised data (prepare.sh)
+#   --output DIR     receives the checkpoints, and training.json when all is done
+#   -- ...           model and hyper-parameters, e.g. -- --arch teacher_base --lr 7e-4 --max-update 100000
+source "$(dirname "$0")/common.sh"
+
+DATA='' OUTPUT=''
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --data) DATA=$2 ;;
+        --output) OUTPUT=$2 ;;
+        --help) usage; exit 0 ;;
+        --) shift; break ;;
+        *) die "unknown option $1; see --help" ;;
+    esac
+    shift 2
+done
+need --data "$DATA"; need --output "$OUTPUT"
+train "$OUTPUT" "$DATA" --task translation --arch transformer --criterion label_smoothed_cross_entropy "$@"

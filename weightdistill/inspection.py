@@ -1,0 +1,82 @@
+"""What a checkpoint holds, as text: parameters by class, shapes, the teacher's fingerprint, learned layer weights.
+
+Reads files only; builds no model.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from weightdistill import checkpoint
+from weightdistill.layout import canonical, require_known
+
+_CLASS_ENTRY = re.compile(r"generator\.classes\.(?P<name>[^.]+)\.(?P<entry>\w+)")
+
+
+def describe(path: Path) -> str:
+    """Describe a phase-1 checkpoint, or that of any fairseq Transformer, in lines of text.
+
+    Raises:
+        DistillationError: the file cannot be read, or is no Transformer.
+    """
+    state = checkpoint.read(path)
+    config = checkpoint.model_config(state)
+    weights: Mapping[str, Tensor] = state["model"]
+    lines = [f"{path}  ({path.stat().st_size / 2**20:.1f} MiB, SHA-256 {checkpoint.fingerprint(path)})"]
+    for stack in ("encoder", "decoder"):
+        fields = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
+        layers, width, ffn, heads = (config.get(f"{stack}_{field}", "?") for field in fields)
+        lines.append(f"{stack}: {layers} layers, width {width}, feed-forward {ffn}, {heads} heads")
+    generated = any(name.startswith("generator.") for name in weights)
+    lines += _generator_lines(weights, config) if generated else _class_lines(weights)
+    return "\n".join(lines)
+
+
+def _class_lines(weights: Mapping[str, Tensor]) -> list[str]:
+    state = canonical(weights)
+    names = require_known(state)
+    instances: dict[str, list[Tensor]] = {}
+    for name, meaning in names.items():
+        instances.setdefault(meaning.weight_class.name, []).append(state[name])
+    total = sum(weight.numel() for weight in {_storage(weight): weight for weight in state.values()}.values())
+    lines = [f"{total:,} parameters, each tied weight once", ""]
+    for name, of_class in instances.items():
+        parameters = sum(weight.numel() for weight in of_class)
+        lines.append(f"{name:42} {len(of_class):3} x {_size(of_class[0]):14} {parameters:>12,}")
+    return lines
+
+
+def _storage(weight: Tensor) -> tuple[int, int]:
+    return weight.untyped_storage().data_ptr(), weight.storage_offset()
+
+
+def _generator_lines(weights: Mapping[str, Tensor], config: Mapping[str, object]) -> list[str]:
+    total = sum(weight.numel() for name, weight in weights.items() if name.startswith("generator."))
+    fingerprint = bytes(weights["teacher_fingerprint"].tolist()).hex()
+    options = ", ".join(
+        f"{name.removeprefix('generator_')}={value}" for name, value in config.items() if name.startswith("generator_")
+    )
+    lines = [
+        f"teacher: {config.get('teacher_path')}  (SHA-256 {fingerprint})",
+        f"generator: {options}",
+        f"{total:,} parameters of the generator",
+        "",
+    ]
+    classes: dict[str, dict[str, Tensor]] = {}
+    for name, weight in weights.items():
+        if match := _CLASS_ENTRY.fullmatch(name):
+            classes.setdefault(match["name"].replace("/", "."), {})[match["entry"]] = weight
+        elif name.startswith("generator.trained."):
+            lines.append(f"trained: {name.removeprefix('generator.trained.').replace('/', '.')} {_size(weight)}")
+    for name, entries in classes.items():
+        sizes = ", ".join(f"{entry} {_size(weight)}" for entry, weight in sorted(entries.items()) if entry != "W_L")
+        rows = " | ".join(" ".join(f"{value:.3f}" for value in row) for row in entries["W_L"].tolist())
+        parameters = sum(weight.numel() for weight in entries.values())
+        lines.append(f"{name:42} {parameters:>12,}  W_L {rows}  {sizes}")
+    return lines
+
+
+def _size(weight: Tensor) -> str:
+    return "x".join(str(size) for size in weight.shape) or "scalar"

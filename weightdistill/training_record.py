@@ -1,0 +1,50 @@
+"""What a finished training cost, read off its last checkpoint.
+
+    python -m weightdistill.training_record SAVE_DIR      writes SAVE_DIR/training.json
+
+fairseq adds up the seconds over all resumes and keeps them in the checkpoint, so that a training that was killed and
+resumed counts in full, less what it lost. Knows the form of a fairseq checkpoint, nothing about models.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from weightdistill import checkpoint
+from weightdistill.errors import DistillationError
+
+
+def record(state: dict[str, Any]) -> dict[str, float | int | None]:
+    """Seconds, updates, epochs and the best validation loss of a training, from its last checkpoint.
+
+    Raises:
+        DistillationError: the checkpoint was stripped of its training state.
+    """
+    extra = state.get("extra_state")
+    history = state.get("optimizer_history")
+    if not extra or not history:
+        raise DistillationError("the checkpoint has no training state; give the folder of a fairseq training")
+    return {
+        "seconds": round(float(extra["previous_training_time"]), 1),
+        "updates": int(history[-1]["num_updates"]),
+        "epochs": int(extra["train_iterator"]["epoch"]),
+        "best_validation_loss": extra.get("best"),
+    }
+
+
+def main(arguments: list[str]) -> None:
+    match arguments:
+        case [folder]:
+            try:
+                summary = record(checkpoint.read(Path(folder) / "checkpoint_last.pt"))
+                with checkpoint.writing(Path(folder) / "training.json") as temporary:
+                    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            except DistillationError as error:
+                sys.exit(f"{folder}: {error}")
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
