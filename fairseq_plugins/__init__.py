@@ -1,4 +1,4 @@
-"""Weight distillation for `fairseq-train --user-dir fairseq_plugins`: tasks, models and criterions over `weightdistill`.
+"""Weight distillation for `fairseq-train --user-dir fairseq_plugins`: adapts the library `weightdistill` to fairseq.
 
 fairseq imports the modules of `tasks` and `models` by itself; `tasks` brings the rest. Importing this package alone is
 cheap, so that the command line in `cli` starts at once.

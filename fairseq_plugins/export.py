@@ -99,8 +99,8 @@ def export(
         difference = _largest_difference(driven, reread, _batches(task, subset, batches))
         if not difference <= TOLERANCE:  # also when it is not a number
             raise DistillationError(
-                f"export of {source}: logits must agree within {TOLERANCE}, but differ by {difference:.3g}; nothing was "
-                "written"
+                f"export of {source}: logits must agree within {TOLERANCE}, but differ by {difference:.3g}; nothing "
+                "was written"
             )
         if ctranslate2 is not None:
             _write_ctranslate2(content, task, ctranslate2, quantization)
@@ -164,12 +164,8 @@ def _batches(task: TranslationTask, subset: str, count: int) -> Iterator[dict[st
 
 
 @torch.no_grad()
-def _largest_difference(
-    first: BaseFairseqModel, second: BaseFairseqModel, batches: Iterator[dict[str, Any]]
-) -> float:
-    differences = [
-        (first(**batch["net_input"])[0] - second(**batch["net_input"])[0]).abs().max() for batch in batches
-    ]
+def _largest_difference(first: BaseFairseqModel, second: BaseFairseqModel, batches: Iterator[dict[str, Any]]) -> float:
+    differences = [(first(**batch["net_input"])[0] - second(**batch["net_input"])[0]).abs().max() for batch in batches]
     if not differences:
         raise DistillationError("there is no batch to check the export on; name a subset that is not empty")
     return float(torch.stack(differences).max())

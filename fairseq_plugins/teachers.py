@@ -20,6 +20,8 @@ from weightdistill.shape import TransformerShape
 
 logger = logging.getLogger(__name__)
 
+_REMEDY = "binarise the student's data with the teacher's dictionaries (fairseq-preprocess --srcdict, --tgtdict)"
+
 
 @dataclass(frozen=True)
 class Teacher:
@@ -95,13 +97,15 @@ class Teacher:
                 raise DistillationError(f"teacher data {data} has no {file.name}; give the folder of its dictionaries")
             else:
                 logger.warning(
-                    "teacher %s: its %s dictionary is not at hand, so only the size is compared (--teacher-data names the "
-                    "folder)", self.path, side,
+                    "teacher %s: its %s dictionary is not at hand, so only the size is compared; --teacher-data names "
+                    "its folder",
+                    self.path,
+                    side,
                 )
             if rows != len(own):
                 raise DistillationError(
                     f"{side} dictionary of teacher {self.path} has {rows} entries, but the student's has {len(own)}; "
-                    "binarise the student's data with the teacher's dictionaries (fairseq-preprocess --srcdict/--tgtdict)"
+                    + _REMEDY
                 )
 
 
@@ -138,16 +142,12 @@ def read_all(paths: str) -> list[Teacher]:
 
 
 def _require_equal(what: str, teacher: list[str], student: list[str]) -> None:
-    for index, (theirs, ours) in enumerate(zip(teacher, student, strict=False)):
-        if theirs != ours:
-            break
-    else:
-        index = min(len(teacher), len(student))
-    if index == len(teacher) == len(student):
+    if teacher == student:
         return
+    common = min(len(teacher), len(student))
+    index = next((index for index in range(common) if teacher[index] != student[index]), common)
     theirs, ours = (repr(symbols[index]) if index < len(symbols) else "nothing" for symbols in (teacher, student))
     raise DistillationError(
-        f"{what} has {len(teacher)} entries, the student's {len(student)}; they first differ at entry {index}, which is "
-        f"{theirs} in the teacher's and {ours} in the student's; binarise the student's data with the teacher's "
-        "dictionaries (fairseq-preprocess --srcdict/--tgtdict)"
+        f"{what} has {len(teacher)} entries, the student's {len(student)}; they first differ at entry {index}, which "
+        f"is {theirs} in the teacher's and {ours} in the student's; {_REMEDY}"
     )

@@ -49,7 +49,7 @@ def _class_lines(weights: Mapping[str, Tensor]) -> list[str]:
 
 
 def _storage(weight: Tensor) -> tuple[int, int]:
-    return weight.untyped_storage().data_ptr(), weight.storage_offset()
+    return weight.untyped_storage().data_ptr(), int(weight.storage_offset())
 
 
 def _generator_lines(weights: Mapping[str, Tensor], config: Mapping[str, object]) -> list[str]:

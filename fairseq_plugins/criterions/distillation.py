@@ -17,7 +17,7 @@ from weightdistill.losses import distillation_loss
 
 
 @dataclass
-class DistillationCriterionConfig(FairseqDataclass):  # type: ignore[misc]
+class DistillationCriterionConfig(FairseqDataclass):
     """Options of the criterion."""
 
     label_smoothing: float = field(
@@ -36,7 +36,7 @@ class DistillationCriterionConfig(FairseqDataclass):  # type: ignore[misc]
 
 
 @register_criterion("distillation", dataclass=DistillationCriterionConfig)
-class DistillationCriterion(FairseqCriterion):  # type: ignore[misc]
+class DistillationCriterion(FairseqCriterion):
     """Label-smoothed cross-entropy and word-level distillation."""
 
     def __init__(

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 @register_model("generated_transformer")
-class GeneratedTransformerModel(TransformerModel):  # type: ignore[misc]
+class GeneratedTransformerModel(TransformerModel):
     """A stock Transformer driven by a WeightGenerator."""
 
     generator: WeightGenerator
@@ -58,7 +58,9 @@ class GeneratedTransformerModel(TransformerModel):  # type: ignore[misc]
             DistillationError: the teacher cannot be read or cannot make this student.
         """
         teacher = teachers.read_all(args.teacher_path)[0]
-        teacher.require_dictionaries(task.source_dictionary, task.target_dictionary, getattr(args, "teacher_data", None))
+        teacher.require_dictionaries(
+            task.source_dictionary, task.target_dictionary, getattr(args, "teacher_data", None)
+        )
         config = generator_config(args)
         for field in fields(config):  # the checkpoint records what was used, not what defaults will be one day
             setattr(args, f"generator_{field.name}", getattr(config, field.name))

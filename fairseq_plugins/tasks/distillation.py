@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq.data import Dictionary
@@ -15,20 +15,19 @@ from fairseq_plugins import teachers
 
 
 @dataclass
-class DistillationTaskConfig(TranslationConfig):  # type: ignore[misc]
+class DistillationTaskConfig(TranslationConfig):
     """Options of `translation`, and the following."""
 
-
     # fairseq makes command-line options of these annotations, and knows Optional only by that name
-    teacher_path: Optional[str] = field(
+    teacher_path: str | None = field(
         default=None,
         metadata={"help": "the teacher's checkpoint; several, comma-separated, predict as an ensemble"},
     )
-    teacher_data: Optional[str] = field(
+    teacher_data: str | None = field(
         default=None,
         metadata={"help": "folder of the teacher's dictionaries (default: the one that its checkpoint names)"},
     )
-    student_preset: Optional[str] = field(
+    student_preset: str | None = field(
         default=None,
         metadata={"help": "shape of the student, relative to the teacher: tiny or small"},
     )
@@ -39,7 +38,7 @@ class DistillationTaskConfig(TranslationConfig):  # type: ignore[misc]
 
 
 @register_task("distillation", dataclass=DistillationTaskConfig)
-class DistillationTask(TranslationTask):  # type: ignore[misc]
+class DistillationTask(TranslationTask):
     """Translation from one language to another, learnt from data and from teachers."""
 
     def __init__(self, cfg: DistillationTaskConfig, src_dict: Dictionary, tgt_dict: Dictionary) -> None:
