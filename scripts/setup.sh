@@ -5,8 +5,8 @@
 #
 #   PYTHON            interpreter that makes the environment, 3.10 or later (default: python3)
 #   WEIGHTDISTILL_VENV  folder of the environment (default: .venv in the project)
-#   TORCH_INDEX       package index to take torch from, e.g. https://download.pytorch.org/whl/cpu, which spares a
-#                     machine without a GPU the CUDA libraries (default: pip's own)
+#   TORCH_INDEX       package index to take torch from, e.g. PyTorch's own of CPU builds, which spares a machine
+#                     without a GPU the CUDA libraries (default: pip's own)
 #
 # Run again it does nothing, unless the constraints or the dependencies have changed.
 source "$(dirname "$0")/common.sh"

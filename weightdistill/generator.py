@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from einops import einsum
 from torch import Tensor, nn
 
 from weightdistill.config import GeneratorConfig
@@ -113,7 +114,7 @@ class ClassGenerator(nn.Module):
 
         All of it is linear, so layers are combined first, and then the map that costs less to apply first is.
         """
-        mixed = torch.einsum("sl,l...->s...", self.mixing_matrix(), self.teacher)
+        mixed = einsum(self.mixing_matrix(), self.teacher, "student teacher, teacher ... -> student ...")
         if self._map_in_first():
             return self._map_out(self._map_in(mixed))
         return self._map_in(self._map_out(mixed))
@@ -128,12 +129,14 @@ class ClassGenerator(nn.Module):
     def _map_in(self, weights: Tensor) -> Tensor:
         if self.W_I is None:
             return weights
-        return torch.einsum("soi,sij->soj" if self.W_I.ndim == 3 else "soi,ij->soj", weights, self.W_I)
+        own = "student " if self.W_I.ndim == 3 else ""
+        return einsum(weights, self.W_I, f"student out in_t, {own}in_t in_s -> student out in_s")
 
     def _map_out(self, weights: Tensor) -> Tensor:
         if self.W_O is None:
             return weights
-        return torch.einsum("so...,sop->sp..." if self.W_O.ndim == 3 else "so...,op->sp...", weights, self.W_O)
+        own = "student " if self.W_O.ndim == 3 else ""
+        return einsum(weights, self.W_O, f"student out_t ..., {own}out_t out_s -> student out_s ...")
 
     def _map_in_first(self) -> bool:
         if self.W_O is None or self.W_I is None:

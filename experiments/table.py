@@ -1,0 +1,220 @@
+"""Gathers what the stages of one experiment measured: results.json for machines, table.md for readers.
+
+    python experiments/table.py --config experiments/NAME/config.yaml --work DIR --output DIR
+
+Reads the files that experiments/Snakefile leaves in --work; measures nothing itself.
+"""
+
+import argparse
+import hashlib
+import importlib.metadata
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from weightdistill.benchmark import machine
+from weightdistill.checkpoint import writing
+
+NAMES = {"teacher": "teacher", "plain": "plain student", "kd": "KD student", "wd": "WD student"}
+PACKAGES = ("sacrebleu", "sentencepiece", "numpy", "snakemake")
+
+
+def read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation; no deviation for a single value."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": deviation, "values": list(values)}
+
+
+def training(work: Path, system: str) -> dict[str, Any]:
+    """Seconds and updates of a system's trainings, both phases of weight distillation together."""
+    method, _, student = system.partition("-")
+    folders = {"teacher": ["teacher"], "wd": [f"phase1/{student}", f"phase2/{student}"]}.get(
+        method, [f"students/{system}"]
+    )
+    records = [read(work / folder / "training.json") for folder in folders]
+    return {key: [record[key] for record in records] for key in ("seconds", "updates")}
+
+
+def speeds(work: Path, systems: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and decoding speed, by engine and batch size, of the first of `systems` that was timed."""
+    found: dict[str, Any] = {}
+    parameters = None
+    for engine in ("fairseq", "ctranslate2"):
+        for speed in read(work / "benchmark" / f"{engine}.json")["speeds"]:
+            if Path(speed["model"]).parent.name in systems:
+                parameters = parameters if parameters is not None else speed["parameters"]
+                entry = {key: speed[key] for key in ("sentences_per_second", "tokens_per_second", "ratio")}
+                found.setdefault(engine, {})[str(speed["batch_size"])] = entry
+    return {"parameters": parameters}, found
+
+
+def compared(work: Path, system: str, baseline: str, test: str) -> dict[str, Any] | None:
+    """Difference to a baseline and its p-value by paired bootstrap; None where they were not compared."""
+    path = work / "compared" / baseline / f"{test}.json"
+    if not path.exists() or system == baseline:
+        return None
+    result = read(path)["systems"]
+    first, own = result[0], [entry for entry in result if Path(entry["name"]).parent.name == system]
+    if not own:
+        return None
+    return {
+        metric: {"difference": own[0][metric]["score"] - first[metric]["score"], "p_value": own[0][metric]["p_value"]}
+        for metric in ("bleu", "chrf")
+    }
+
+
+def row(work: Path, config: Mapping[str, Any], method: str, preset: str | None, seeds: Sequence[int]) -> dict[str, Any]:
+    """One line of the table: a method and a shape, over all seeds."""
+    systems = [f"{method}-{preset}-{seed}" for seed in seeds] if preset else ["teacher"]
+    scores: dict[str, Any] = {}
+    for test in config["evaluated"]:
+        results = [read(work / "evaluated" / system / f"{test}.json")["systems"][0] for system in systems]
+        scores[test] = {metric: summary([result[metric]["score"] for result in results]) for metric in ("bleu", "chrf")}
+        scores[test]["against"] = {
+            "teacher": [compared(work, system, "teacher", test) for system in systems],
+            "kd": [compared(work, system, f"kd-{system.partition('-')[2]}", test) for system in systems],
+        }
+    records = [training(work, system) for system in systems]
+    parameters, speed = speeds(work, systems)
+    return {
+        "method": method,
+        "preset": preset,
+        "seeds": list(seeds),
+        **parameters,
+        "scores": scores,
+        "speed": speed,
+        "training_seconds": summary([sum(record["seconds"]) for record in records]),
+        "training_updates": [record["updates"] for record in records],
+    }
+
+
+def collect(config_path: Path, work: Path) -> dict[str, Any]:
+    """All rows of an experiment, and what somebody needs to get them again."""
+    text = config_path.read_bytes()
+    config = yaml.safe_load(text)
+    rows = [row(work, config, "teacher", None, [])]
+    for preset, seeds in config["students"].items():
+        rows += [row(work, config, method, preset, seeds) for method in config["methods"]]
+    some = read(work / "evaluated" / "teacher" / f"{config['evaluated'][0]}.json")["systems"][0]
+    where = machine()
+    where["versions"] |= {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {
+        "experiment": config["name"],
+        "config_sha256": hashlib.sha256(text).hexdigest(),
+        "data": config["data"],
+        "generator": config["generator"],
+        "signatures": {metric: some[metric]["signature"] for metric in ("bleu", "chrf")},
+        "benchmark": read(work / "benchmark" / "fairseq.json")["settings"],
+        "machine": where,
+        "rows": rows,
+    }
+
+
+def spread(entry: Mapping[str, Any], digits: int = 1) -> str:
+    text = f"{entry['mean']:.{digits}f}"
+    return text if entry["sd"] is None else f"{text} ± {entry['sd']:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The rows in Markdown, and what one must know to read them below."""
+    tests = list(results["rows"][0]["scores"])
+    sizes = list(results["rows"][0]["speed"]["fairseq"])
+    heads = ["system", "parameters"]
+    heads += [f"{metric} {test}" for test in tests for metric in ("BLEU", "chrF")]
+    heads += [f"{engine}, batch {size}" for engine in ("fairseq", "CTranslate2") for size in sizes]
+    heads += ["training"]
+    lines = []
+    for entry in results["rows"]:
+        name = NAMES[entry["method"]] + (f", {entry['preset'].upper()}" if entry["preset"] else "")
+        cells = [name, f"{entry['parameters']:,}"]
+        cells += [spread(entry["scores"][test][metric]) for test in tests for metric in ("bleu", "chrf")]
+        for engine in ("fairseq", "ctranslate2"):
+            for size in sizes:
+                speed = entry["speed"][engine][size]
+                first = entry["method"] == "teacher"
+                unit = f"{speed['sentences_per_second']['median']:.0f}/s"
+                cells.append(unit if first else f"{speed['ratio']['median']:.2f}×")  # noqa: RUF001
+        cells.append(duration(entry["training_seconds"]["mean"]))
+        lines.append(cells)
+    widths = [max(len(line[index]) for line in [heads, *lines]) for index in range(len(heads))]
+    rule = ":" + "-" * (widths[0] + 1) + "|" + "|".join("-" * (width + 1) + ":" for width in widths[1:])
+    text = [_line(heads, widths), f"|{rule}|", *(_line(line, widths) for line in lines)]
+    return "\n".join([*text, "", *_notes(results)]) + "\n"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    sized = list(zip(cells, widths, strict=True))
+    first = sized[0][0].ljust(sized[0][1])
+    return "| " + " | ".join([first, *(cell.rjust(width) for cell, width in sized[1:])]) + " |"
+
+
+def _notes(results: Mapping[str, Any]) -> list[str]:
+    rows, benchmark, where = results["rows"], results["benchmark"], results["machine"]
+    seeds = "; ".join(
+        sorted({f"{entry['preset'].upper()} {', '.join(map(str, entry['seeds']))}" for entry in rows[1:]})
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    notes = [
+        f"- Seeds: {seeds}; mean ± standard deviation where there are several.",
+        f"- Data that students trained on: {results['data']}.",
+        f"- Speed: the teacher in sentences/s, students as ratios to it; beam {benchmark['beam']}, "
+        f"{benchmark['sentences']} sentences, {benchmark['threads']} CPU threads, "
+        f"median of {benchmark['repetitions']} repetitions in turn.",
+        "- Training: seconds of the trainings alone; for WD both phases; without the teacher's for students.",
+    ]
+    for entry in rows:
+        for name, label in (("teacher", "the teacher"), ("kd", "the KD student")):
+            notes += _comparisons(entry, name, label)
+    notes += [
+        f"- BLEU {results['signatures']['bleu']}",
+        f"- chrF {results['signatures']['chrf']}",
+        f"- {where['gpu'] or where['cpu']}, {where['cpu_count']} CPU cores; {versions}",
+        f"- config.yaml {results['config_sha256']} (SHA-256)",
+    ]
+    return notes
+
+
+def _comparisons(entry: Mapping[str, Any], name: str, label: str) -> list[str]:
+    """A line on the differences that the bootstrap tested; only weight distillation's are of interest to a reader."""
+    if entry["method"] != "wd":
+        return []
+    parts = []
+    for test, scores in entry["scores"].items():
+        found = [result["bleu"] for result in scores["against"][name] if result]
+        if found:
+            differences = ", ".join(f"{result['difference']:+.1f} (p={result['p_value']:.3f})" for result in found)
+            parts.append(f"{test} {differences}")
+    return [f"- {entry['preset'].upper()}, WD less {label}, BLEU by seed: {'; '.join(parts)}"] if parts else []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="the experiment's config.yaml")
+    parser.add_argument("--work", type=Path, required=True, help="folder that the workflow ran in")
+    parser.add_argument("--output", type=Path, required=True, help="folder for results.json and table.md")
+    options = parser.parse_args()
+    results = collect(options.config, options.work)
+    text = table(results)
+    for name, content in (
+        ("table.md", text),
+        ("results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n"),
+    ):
+        with writing(options.output / name) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

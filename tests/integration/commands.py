@@ -1,0 +1,86 @@
+"""Runs the real commands as a user does, on one thread; knows nothing about what they should do."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = ROOT / "fairseq_plugins"
+BIN = Path(sys.executable).parent
+
+# Sizes of every training here: a teacher's, and what all of them share.
+TEACHER_SHAPE = [
+    f"--{stack}-{option}={value}"
+    for stack in ("encoder", "decoder")
+    for option, value in (("layers", 2), ("embed-dim", 16), ("ffn-embed-dim", 32), ("attention-heads", 2))
+]
+TRAINING = [
+    *("--cpu", "--num-workers", 0, "--optimizer", "adam", "--lr", 5e-3, "--max-tokens", 400, "--seed", 1),
+    *("--log-format", "simple", "--log-interval", 1, "--required-batch-size-multiple", 1),
+]
+
+
+def environment() -> dict[str, str]:
+    """The variables of a command: one thread, the executables of this interpreter, and the project importable."""
+    path = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+
+
+def start(*command: object, cwd: Path | None = None) -> "subprocess.Popen[str]":
+    """Start a command; both of its outputs go to one pipe."""
+    return subprocess.Popen(
+        [str(part) for part in command],
+        env=environment(),
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def run(
+    *command: object,
+    fails: bool = False,
+    text: str | None = None,
+    cwd: Path | None = None,
+    before: Callable[[], None] | None = None,
+) -> str:
+    """Run a command to its end; both of its outputs together.
+
+    Args:
+        command: its name and arguments.
+        fails: whether it must end with another exit code than 0.
+        text: its standard input.
+        cwd: where it runs.
+        before: called in the new process first.
+    """
+    done = subprocess.run(
+        [str(part) for part in command],
+        env=environment(),
+        input=text,
+        cwd=cwd,
+        text=True,
+        preexec_fn=before,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert bool(done.returncode) == fails, f"exit code {done.returncode} of {command}:\n{done.stdout[-6000:]}"
+    return done.stdout
+
+
+def phase1(data: Path, save: Path, teacher: Path | str, *options: object) -> list[object]:
+    """The command of a phase-1 training."""
+    return [
+        *("fairseq-train", data, "--user-dir", PLUGIN, "--save-dir", save, "--task", "distillation"),
+        *("--arch", "generated_transformer", "--teacher-path", teacher, "--criterion", "distillation"),
+        *("--label-smoothing", 0.1, *TRAINING, *options),
+    ]
+
+
+def hypotheses(output: str) -> dict[int, tuple[float, str]]:
+    """The score and the pieces of each sentence in the output of fairseq-generate or fairseq-interactive."""
+    lines = re.findall(r"^H-(\d+)\t(\S+)\t(.*)$", output, re.MULTILINE)
+    return {int(number): (float(score), pieces.strip()) for number, score, pieces in lines}
