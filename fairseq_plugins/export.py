@@ -93,7 +93,7 @@ def export(
         "last_optimizer_state": None,
     }
     with checkpoint.writing(output) as temporary:
-        torch.save(content, temporary)
+        checkpoint.serialise(content, temporary)
         exported = checkpoint.read(temporary)
         reread = load_model(checkpoint.model_config(exported), exported["model"], task, str(output))
         difference = _largest_difference(driven, reread, _batches(task, subset, batches))

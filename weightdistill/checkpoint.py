@@ -93,7 +93,19 @@ def write(state: Mapping[str, Any], path: str | Path) -> None:
         DistillationError: the folder cannot be written or the disk is full; nothing is left behind.
     """
     with writing(path) as temporary:
-        torch.save(dict(state), temporary)
+        serialise(state, temporary)
+
+
+def serialise(state: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint in place; for use within `writing`.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    try:
+        torch.save(dict(state), path)
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise OSError(str(error)) from error
 
 
 def write_safetensors(weights: Mapping[str, Tensor], path: str | Path) -> None:
@@ -127,7 +139,7 @@ def writing(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise DistillationError(
             f"cannot write {path}: {_first_line(str(error))}; check that the folder is writable and the disk not full"
         ) from error

@@ -72,8 +72,8 @@ class ClassGenerator(nn.Module):
             if not axis.mappable or (before == after and not learn_equal):
                 maps.append(None)
                 continue
-            start = initial_map(axis, before, after)
-            start = start if instances is None else start.repeat(instances, 1, 1)
+            starts = [initial_map(axis, before, after) for _ in range(instances or 1)]
+            start = torch.stack(starts) if instances else starts[0]
             maps.append(nn.Parameter(start.contiguous(), requires_grad=config.learn_maps))
         self.W_O, self.W_I = maps[0], maps[1] if len(maps) > 1 else None
 
@@ -222,6 +222,11 @@ class WeightGenerator(nn.Module):
         return [module for module in self.classes.values() if isinstance(module, ClassGenerator)]
 
     def _copy(self, group: Group, teacher_state: Mapping[str, Tensor], size: torch.Size) -> None:
+        if self.config.layer_init == "mean" and len(group.student_names) < len(group.teacher_names):
+            raise DistillationError(
+                f"{group.weight_class.name} cannot be copied: generator layer_init must say which layer of a subset to "
+                "copy (first, last or spaced), but is 'mean'"
+            )
         for name, subset in zip(group.student_names, group.subsets, strict=True):
             weights = layer_weights(self.config.layer_init, len(subset), len(subset))
             chosen = teacher_state[group.teacher_names[subset.start + int(weights.argmax())]]

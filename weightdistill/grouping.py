@@ -57,7 +57,7 @@ def group_weights(teacher: Iterable[str], student: Iterable[str]) -> list[Group]
 
     Raises:
         DistillationError: a class that the student has and the teacher lacks; a stack that is deeper in the student;
-            names that the layout does not know.
+            names that the layout does not know; a state with a weight missing in one of its layers.
     """
     teacher_names, student_names = (_by_class(require_known(names)) for names in (teacher, student))
     if missing := [weight_class.name for weight_class in student_names if weight_class not in teacher_names]:
@@ -77,8 +77,16 @@ def group_weights(teacher: Iterable[str], student: Iterable[str]) -> list[Group]
 
 
 def _by_class(names: Mapping[str, WeightName]) -> dict[WeightClass, list[str]]:
-    """Names of each class, ordered by layer."""
+    """Names of each class, ordered by layer; the class must be in every layer."""
     by_class: dict[WeightClass, list[str]] = {}
     for name in sorted(names, key=lambda name: names[name].layer or 0):
         by_class.setdefault(names[name].weight_class, []).append(name)
+    for stack in ("encoder", "decoder"):
+        depth = max((1 + (name.layer or 0) for name in names.values() if name.weight_class.stack == stack), default=0)
+        for weight_class, of_class in by_class.items():
+            if weight_class.stack == stack and weight_class.layered and len(of_class) != depth:
+                raise DistillationError(
+                    f"{weight_class.name} must be in each of the {depth} {stack} layers, but is only in: "
+                    f"{', '.join(of_class)}; the state is not whole"
+                )
     return by_class

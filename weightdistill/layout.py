@@ -130,13 +130,17 @@ def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     q, k and v, and drops buffers that hold no weight.
 
     Raises:
-        DistillationError: names that the table does not know, all of them listed.
+        DistillationError: names that the table does not know, all of them listed; a fused weight that cannot be split.
     """
     renamed: dict[str, Tensor] = {}
     for name, weight in state.items():
         for pattern, replacement in _RENAMES:
             name = re.sub(f"^{pattern}$", replacement, name)
         if match := _FUSED.fullmatch(name):
+            if len(weight) % 3:
+                raise DistillationError(
+                    f"{name} must hold q, k and v, so that its rows divide by 3, but has {len(weight)} rows"
+                )
             for projection, part in zip("qkv", weight.chunk(3), strict=True):
                 renamed[f"{match['attention']}.{projection}_proj.{match['kind']}"] = part
         elif not _BUFFERS.fullmatch(name):

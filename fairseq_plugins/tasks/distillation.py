@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from fairseq.data import Dictionary
@@ -19,15 +19,15 @@ class DistillationTaskConfig(TranslationConfig):
     """Options of `translation`, and the following."""
 
     # fairseq makes command-line options of these annotations, and knows Optional only by that name
-    teacher_path: str | None = field(
+    teacher_path: Optional[str] = field(
         default=None,
         metadata={"help": "the teacher's checkpoint; several, comma-separated, predict as an ensemble"},
     )
-    teacher_data: str | None = field(
+    teacher_data: Optional[str] = field(
         default=None,
         metadata={"help": "folder of the teacher's dictionaries (default: the one that its checkpoint names)"},
     )
-    student_preset: str | None = field(
+    student_preset: Optional[str] = field(
         default=None,
         metadata={"help": "shape of the student, relative to the teacher: tiny or small"},
     )
