@@ -21,7 +21,9 @@ while [[ $# -gt 0 ]]; do
 done
 need --checkpoints "$CHECKPOINTS"; need --output "$OUTPUT"
 
-mapfile -t files < <(find "$CHECKPOINTS" -maxdepth 1 -regex '.*/checkpoint[0-9]+\.pt' | sort --version-sort | tail -n "$LAST")
+mapfile -t files < <(
+    find "$CHECKPOINTS" -maxdepth 1 -regex '.*/checkpoint[0-9]+\.pt' | sort --version-sort | tail -n "$LAST"
+)
 [[ ${#files[@]} -eq $LAST ]] \
     || die "$CHECKPOINTS holds ${#files[@]} epoch checkpoints, but --last is $LAST; train with --keep-last-epochs $LAST"
 python -m weightdistill.average "$OUTPUT" "${files[@]}"

@@ -36,17 +36,20 @@ has_gpu() {
 train() {
     local save=$1 data=$2 device=(--cpu)
     shift 2
+    mkdir -p "$save"
+    # A run that was killed may have left its training at work; two in one folder would spoil each other.
+    exec 8> "$save/.lock"
+    flock --nonblock 8 || { echo "waiting for the training that is at work in $save"; flock 8; }
     if [[ -e $save/training.json ]]; then
         echo "trained already: $save"
         return
     fi
     [[ -d $data ]] || die "$data: no such folder; --data needs a data-bin of prepare.sh or fairseq-preprocess"
     if has_gpu; then device=(--fp16); fi
-    mkdir -p "$save"
     # Resuming with other options would give a model that no options describe.
     local options=$data$(printf ' %q' "$@")
-    if [[ -e $save/options.txt && $(< "$save/options.txt") != "$options" ]]; then
-        die "$save holds a training with other options, in options.txt; remove the folder, or that file to go on with these"
+    if [[ -e $save/checkpoint_last.pt && -e $save/options.txt && $(< "$save/options.txt") != "$options" ]]; then
+        die "$save holds a training with other options (options.txt); remove the folder, or that file to go on anyway"
     fi
     echo "$options" > "$save/options.txt"
     fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \

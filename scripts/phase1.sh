@@ -11,7 +11,7 @@
 #   --generator NAME          bundle of options: default, paper or authors (default: default)
 #   --distillation-weight W   share of the teacher's predictions in the loss (default: 0.5)
 #   --temperature T           of both distributions (default: 1)
-#   -- ...                    hyper-parameters and single options, e.g. -- --generator-layer-init mean --max-update 30000
+#   -- ...                    hyper-parameters and single options, e.g. -- --generator-layer-init mean
 source "$(dirname "$0")/common.sh"
 
 DATA='' TEACHER='' OUTPUT='' PRESET=tiny GENERATOR=default WEIGHT=0.5 TEMPERATURE=1

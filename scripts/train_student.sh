@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train a student from random weights: plain, or with word-level knowledge distillation. Resumes where it was interrupted.
+# Train a student from random weights: plain, or with word-level distillation. Resumes where it was interrupted.
 #
 #   scripts/train_student.sh --data DATA_BIN --teacher FILE --output DIR [options] [-- FAIRSEQ-TRAIN OPTIONS]
 #

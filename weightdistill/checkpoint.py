@@ -14,18 +14,35 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from weightdistill.errors import DistillationError
 
-# fairseq keeps settings in this class, which holds nothing that could run. Declared for the whole process, since
-# torch's context manager would withdraw the permission from fairseq's own loading when it ends.
-torch.serialization.add_safe_globals([argparse.Namespace])
+# fairseq keeps settings in a Namespace and, with --eval-bleu, counts in numpy arrays, whose module has had two names.
+# Neither holds anything that could run. Declared for the whole process, since torch's context manager would withdraw
+# the permission from fairseq's own loading when it ends.
+torch.serialization.add_safe_globals(
+    [
+        argparse.Namespace,
+        np.ndarray,
+        np.dtype,
+        *(type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")),
+        *(
+            (rebuild, f"numpy.{core}.multiarray.{name}")
+            for core in ("core", "_core")
+            for name, rebuild in (
+                ("_reconstruct", np.array(0).__reduce__()[0]),
+                ("scalar", np.float64(0).__reduce__()[0]),
+            )
+        ),
+    ]
+)
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read a fairseq checkpoint onto the CPU without unpickling anything but plain data and `argparse.Namespace`.
+    """Read a fairseq checkpoint onto the CPU without unpickling anything but plain data, arrays and `Namespace`.
 
     Raises:
         DistillationError: the file is missing, truncated, no fairseq checkpoint, or holds anything that would run code.

@@ -75,8 +75,15 @@ def test_each_class_of_the_student_is_one_group(make_state, teacher_shape, uneve
 
 def test_layers_are_ordered_by_number_and_not_by_spelling():
     names = [f"encoder.layers.{layer}.fc1.bias" for layer in (10, 2, 0, 1, 11, 3, 4, 5, 6, 7, 8, 9)]
-    (group,) = group_weights(names, names[:1])
+    (group,) = group_weights(names, [names[2]])
     assert group.teacher_names == [f"encoder.layers.{layer}.fc1.bias" for layer in range(12)]
+
+
+def test_a_state_that_lacks_a_weight_in_one_layer_is_refused(make_state, teacher_shape, tiny_student):
+    teacher = make_state(teacher_shape)
+    del teacher["decoder.layers.1.fc1.weight"]
+    with pytest.raises(DistillationError, match=r"decoder\.fc1\.weight must be in each of the \d+ decoder layers"):
+        group_weights(teacher, make_state(tiny_student))
 
 
 def test_classes_that_the_student_lacks_are_left_out(make_state, teacher_shape, tiny_student):

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# From nothing to a table of teacher and students: makes the environment, then runs the toy experiment on two CPU cores.
+#
+#   scripts/quickstart.sh [SNAKEMAKE OPTIONS]
+#
+#   QUICKSTART_DIR   folder that receives everything (default: work/toy in the project)
+#
+# Interrupted, it resumes; run again, it repeats nothing. About ten minutes after the installation.
+source "$(dirname "$0")/common.sh"
+[[ ${1:-} != --help ]] || { usage; exit 0; }
+
+"$ROOT/scripts/setup.sh"
+OUTPUT=${QUICKSTART_DIR:-$ROOT/work/toy}
+mkdir -p "$OUTPUT"
+
+# A lock of our own: Snakemake's would outlive a run that was killed.
+exec 9> "$OUTPUT/.lock"
+flock --nonblock 9 || die "another run is at work in $OUTPUT"
+
+echo "running experiments/toy in $OUTPUT; each stage writes to $OUTPUT/logs"
+snakemake --snakefile "$ROOT/experiments/Snakefile" --configfile "$ROOT/experiments/toy/config.yaml" \
+    --directory "$OUTPUT" --cores 2 --nolock --rerun-incomplete --quiet "$@" \
+    || die "a stage failed; its log in $OUTPUT/logs says why"
+echo
+cat "$OUTPUT/results/table.md"
+cat <<END
+
+everything lies in $OUTPUT:
+  results/             this table, and results.json
+  exported/SYSTEM/     model.pt, which stock fairseq-generate loads, and ctranslate2/
+  evaluated/SYSTEM/    translations and scores
+  teacher/, students/, phase1/, phase2/   checkpoints; logs/ holds their logs
+END
