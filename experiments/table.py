@@ -1,6 +1,6 @@
 """Gathers what the stages of one experiment measured: results.json for machines, table.md for readers.
 
-    python experiments/table.py --config experiments/NAME/config.yaml --work DIR --output DIR
+    python experiments/table.py --config DIR/config.json --experiment experiments/NAME --work DIR --output DIR
 
 Reads the files that experiments/Snakefile leaves in --work; measures nothing itself.
 """
@@ -96,10 +96,14 @@ def row(work: Path, config: Mapping[str, Any], method: str, preset: str | None, 
     }
 
 
-def collect(config_path: Path, work: Path) -> dict[str, Any]:
-    """All rows of an experiment, and what somebody needs to get them again."""
-    text = config_path.read_bytes()
-    config = yaml.safe_load(text)
+def collect(config: Mapping[str, Any], committed: bytes, work: Path) -> dict[str, Any]:
+    """All rows of an experiment, and what somebody needs to get them again.
+
+    Args:
+        config: the settings that the workflow ran with.
+        committed: the experiment's config.yaml. Its hash is recorded only if these are its settings.
+        work: folder that the workflow ran in.
+    """
     rows = [row(work, config, "teacher", None, [])]
     for preset, seeds in config["students"].items():
         rows += [row(work, config, method, preset, seeds) for method in config["methods"]]
@@ -108,9 +112,8 @@ def collect(config_path: Path, work: Path) -> dict[str, Any]:
     where["versions"] |= {package: importlib.metadata.version(package) for package in PACKAGES}
     return {
         "experiment": config["name"],
-        "config_sha256": hashlib.sha256(text).hexdigest(),
-        "data": config["data"],
-        "generator": config["generator"],
+        "config_sha256": hashlib.sha256(committed).hexdigest() if yaml.safe_load(committed) == config else None,
+        "config": config,
         "signatures": {metric: some[metric]["signature"] for metric in ("bleu", "chrf")},
         "benchmark": read(work / "benchmark" / "fairseq.json")["settings"],
         "machine": where,
@@ -168,7 +171,7 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     notes = [
         f"- Seeds: {seeds}; mean ± standard deviation where there are several.",
-        f"- Data that students trained on: {results['data']}.",
+        f"- Data that KD and WD students trained on: {results['config']['data']}.",
         f"- Speed: the teacher in sentences/s, students as ratios to it; beam {benchmark['beam']}, "
         f"{benchmark['sentences']} sentences, {benchmark['threads']} CPU threads, "
         f"median of {benchmark['repetitions']} repetitions in turn.",
@@ -181,7 +184,7 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         f"- BLEU {results['signatures']['bleu']}",
         f"- chrF {results['signatures']['chrf']}",
         f"- {where['gpu'] or where['cpu']}, {where['cpu_count']} CPU cores; {versions}",
-        f"- config.yaml {results['config_sha256']} (SHA-256)",
+        f"- SHA-256 of config.yaml: {results['config_sha256'] or 'none, the run had other settings'}",
     ]
     return notes
 
@@ -201,11 +204,12 @@ def _comparisons(entry: Mapping[str, Any], name: str, label: str) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="the experiment's config.yaml")
+    parser.add_argument("--config", type=Path, required=True, help="the settings that the workflow ran with")
+    parser.add_argument("--experiment", type=Path, required=True, help="folder of the experiment's config.yaml")
     parser.add_argument("--work", type=Path, required=True, help="folder that the workflow ran in")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json and table.md")
     options = parser.parse_args()
-    results = collect(options.config, options.work)
+    results = collect(read(options.config), (options.experiment / "config.yaml").read_bytes(), options.work)
     text = table(results)
     for name, content in (
         ("table.md", text),

@@ -3,6 +3,7 @@
 Nothing is written unless the exported file, read back, gives the logits of the model that it came from.
 """
 
+import contextlib
 import shutil
 import tempfile
 from argparse import Namespace
@@ -92,8 +93,10 @@ def export(
         "extra_state": {"epoch": 1, "weightdistill": _provenance(state, source)},
         "last_optimizer_state": None,
     }
-    with checkpoint.writing(output) as temporary:
-        checkpoint.serialise(content, temporary)
+    if ctranslate2 is not None:
+        _require_replaceable(ctranslate2)
+    with checkpoint.writing(output) as temporary, contextlib.ExitStack() as stack:
+        torch.save(content, temporary)
         exported = checkpoint.read(temporary)
         reread = load_model(checkpoint.model_config(exported), exported["model"], task, str(output))
         difference = _largest_difference(driven, reread, _batches(task, subset, batches))
@@ -102,10 +105,16 @@ def export(
                 f"export of {source}: logits must agree within {TOLERANCE}, but differ by {difference:.3g}; nothing "
                 "was written"
             )
+        # All that can fail comes before the first file gets its name.
+        converted = None
         if ctranslate2 is not None:
-            _write_ctranslate2(content, task, ctranslate2, quantization)
+            converted = stack.enter_context(_converted(content, task, ctranslate2, quantization))
         if safetensors is not None:
             checkpoint.write_safetensors(weights, safetensors)
+        if ctranslate2 is not None and converted is not None:
+            if ctranslate2.exists():
+                shutil.rmtree(ctranslate2)
+            converted.replace(ctranslate2)
     files = [path for path in (output, ctranslate2, safetensors) if path is not None]
     return ExportReport(largest_difference=difference, parameters=parameters, files=files)
 
@@ -171,25 +180,39 @@ def _largest_difference(first: BaseFairseqModel, second: BaseFairseqModel, batch
     return float(torch.stack(differences).max())
 
 
-def _write_ctranslate2(
+def _require_replaceable(folder: Path) -> None:
+    if folder.exists() and not (folder / "model.bin").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DistillationError(
+            f"--ctranslate2 must name a new folder or an older CTranslate2 model to replace, but {folder} holds "
+            "something else; name another"
+        )
+
+
+@contextlib.contextmanager
+def _converted(
     content: Mapping[str, Any], task: TranslationTask, folder: Path, quantization: str | None
-) -> None:
+) -> Iterator[Path]:
+    """A CTranslate2 model in a temporary folder beside `folder`."""
     from ctranslate2.converters import FairseqConverter
 
     # The converter reads a file, and wants the settings in it as a Namespace.
     legacy = {**content, "cfg": {**content["cfg"], "model": Namespace(**content["cfg"]["model"])}}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        model = Path(scratch, "model.pt")
-        checkpoint.write(legacy, model)
-        converter = FairseqConverter(
-            str(model), task.cfg.data, source_lang=task.cfg.source_lang, target_lang=task.cfg.target_lang
-        )
-        converted = Path(scratch, "converted")
+    with contextlib.ExitStack() as stack:
         try:
-            converter.convert(str(converted), quantization=quantization)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent)))
+            torch.save(legacy, scratch / "model.pt")
+            converter = FairseqConverter(
+                str(scratch / "model.pt"),
+                task.cfg.data,
+                source_lang=task.cfg.source_lang,
+                target_lang=task.cfg.target_lang,
+            )
+            converter.convert(str(scratch / "converted"), quantization=quantization)
+        except OSError as error:
+            raise DistillationError(
+                f"cannot write {folder}: {error}; check that the folder is writable and the disk not full"
+            ) from error
         except (ValueError, RuntimeError) as error:
             raise DistillationError(f"CTranslate2 cannot hold this model: {error}") from error
-        if folder.exists():
-            shutil.rmtree(folder)
-        converted.replace(folder)
+        yield scratch / "converted"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq import models
-from fairseq.data import Dictionary
+from fairseq.data import Dictionary, data_utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from torch import Tensor
@@ -83,10 +83,10 @@ class Teacher:
             DistillationError: they differ; names both sizes and the first entry that differs.
         """
         folder = Path((data or self.data or "").split(":")[0])
-        for side, own, language in (
-            ("source", source, self.config.get("source_lang")),
-            ("target", target, self.config.get("target_lang")),
-        ):
+        languages = [self.config.get("source_lang"), self.config.get("target_lang")]
+        if None in languages and (data or self.data) and folder.is_dir():  # fairseq-train found them so, and kept none
+            languages = list(data_utils.infer_language_pair(str(folder)))
+        for side, own, language in zip(("source", "target"), (source, target), languages, strict=True):
             file = folder / f"dict.{language}.txt"
             stack = "encoder" if side == "source" else "decoder"
             rows = len(self.raw_state[f"{stack}.embed_tokens.weight"])

@@ -46,12 +46,17 @@ train() {
     fi
     [[ -d $data ]] || die "$data: no such folder; --data needs a data-bin of prepare.sh or fairseq-preprocess"
     if has_gpu; then device=(--fp16); fi
-    # Resuming with other options would give a model that no options describe.
-    local options=$data$(printf ' %q' "$@")
-    if [[ -e $save/checkpoint_last.pt && -e $save/options.txt && $(< "$save/options.txt") != "$options" ]]; then
-        die "$save holds a training with other options (options.txt); remove the folder, or that file to go on anyway"
+    # Resuming with other options, data or teachers would give a model that nothing describes.
+    local option files=("$data"/dict.* "$data"/train.*) described=$data$(printf ' %q' "$@")
+    for option in "$@"; do
+        if [[ -f $option ]]; then files+=("$option"); fi
+    done
+    described+=$'\n'$(sha256sum "${files[@]}")
+    if [[ -e $save/checkpoint_last.pt && -e $save/options.txt && $(< "$save/options.txt") != "$described" ]]; then
+        die "$save holds a training with other options or inputs (its options.txt says which); remove the folder to" \
+            "train anew, or that file to go on with these"
     fi
-    echo "$options" > "$save/options.txt"
+    echo "$described" > "$save/options.txt"
     fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
         --num-workers 0 --required-batch-size-multiple 1 --log-format simple "$@"
     python -m weightdistill.training_record "$save"

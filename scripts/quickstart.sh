@@ -17,9 +17,14 @@ mkdir -p "$OUTPUT"
 exec 9> "$OUTPUT/.lock"
 flock --nonblock 9 || die "another run is at work in $OUTPUT"
 
+# Snakemake 7 knows no such parts of its output.
+quiet=(--quiet host reason)
+[[ $(snakemake --version) != 7.* ]] || quiet=()
+
 echo "running experiments/toy in $OUTPUT; each stage writes to $OUTPUT/logs"
-snakemake --snakefile "$ROOT/experiments/Snakefile" --configfile "$ROOT/experiments/toy/config.yaml" \
-    --directory "$OUTPUT" --cores 2 --nolock --rerun-incomplete --quiet "$@" \
+snakemake "${quiet[@]}" --rerun-triggers mtime params input --rerun-incomplete --nolock --cores 2 \
+    --snakefile "$ROOT/experiments/Snakefile" --configfile "$ROOT/experiments/toy/config.yaml" --directory "$OUTPUT" \
+    "$@" \
     || die "a stage failed; its log in $OUTPUT/logs says why"
 echo
 cat "$OUTPUT/results/table.md"

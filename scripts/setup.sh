@@ -3,10 +3,10 @@
 #
 #   scripts/setup.sh
 #
-#   PYTHON            interpreter that makes the environment, 3.10 or later (default: python3)
-#   WEIGHTDISTILL_VENV  folder of the environment (default: .venv in the project)
-#   TORCH_INDEX       package index to take torch from, e.g. PyTorch's own of CPU builds, which spares a machine
-#                     without a GPU the CUDA libraries (default: pip's own)
+#   PYTHON               interpreter that makes the environment, 3.10 or later (default: python3)
+#   WEIGHTDISTILL_VENV   folder of the environment (default: .venv in the project)
+#   TORCH_INDEX          package index to take torch from, e.g. PyTorch's own of CPU builds, which spares a machine
+#                        without a GPU the CUDA libraries (default: pip's own)
 #
 # Run again it does nothing, unless the constraints or the dependencies have changed.
 source "$(dirname "$0")/common.sh"
@@ -15,7 +15,7 @@ source "$(dirname "$0")/common.sh"
 
 PYTHON=${PYTHON:-python3}
 STAMP=$VENV/weightdistill.sha256
-WANTED=$(cat "$ROOT/scripts/constraints.txt" "$ROOT/setup.cfg" "$ROOT/pyproject.toml" | sha256sum | cut -d ' ' -f 1)
+WANTED=$(cat "$ROOT/scripts/constraints.txt" "$ROOT/setup.cfg" | sha256sum | cut -d ' ' -f 1)
 [[ -e $STAMP && $(< "$STAMP") == "$WANTED" ]] && exit 0
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null \
@@ -29,13 +29,16 @@ rm -f "$STAMP"
 # Build environments read this too: without it, building fairseq fetches the newest torch.
 export PIP_CONSTRAINT=$ROOT/scripts/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+# What an earlier set-up left in the project's folder is not this environment's.
+unset PYTHONPATH
 if ! "$VENV/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     # Later versions of pip refuse the metadata of the omegaconf that official fairseq needs.
-    "$VENV/bin/python" -m pip install -q 'pip<24.1'
+    "$VENV/bin/python" -m pip install -qq 'pip<24.1'
 fi
 echo "installing into $VENV; this takes a few minutes ..."
-"$VENV/bin/python" -m pip install -q ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
-"$VENV/bin/python" -m pip install -q numpy setuptools
-"$VENV/bin/python" -m pip install -q -e "$ROOT[workflow,dev]"
+"$VENV/bin/python" -m pip install -qq ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+"$VENV/bin/python" -m pip install -qq numpy setuptools
+"$VENV/bin/python" -m pip install -qq -e "$ROOT[workflow,dev]"
 echo "$WANTED" > "$STAMP"
-echo "installed: $("$VENV/bin/python" --version), torch $("$VENV/bin/python" -c 'import torch; print(torch.__version__)')"
+version="import sys, torch; print('installed: Python', sys.version.split()[0], 'and torch', torch.__version__)"
+"$VENV/bin/python" -c "$version"

@@ -23,20 +23,14 @@ from weightdistill.errors import DistillationError
 # fairseq keeps settings in a Namespace and, with --eval-bleu, counts in numpy arrays, whose module has had two names.
 # Neither holds anything that could run. Declared for the whole process, since torch's context manager would withdraw
 # the permission from fairseq's own loading when it ends.
+_REBUILD: dict[str, Any] = {"_reconstruct": np.array(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
 torch.serialization.add_safe_globals(
     [
         argparse.Namespace,
         np.ndarray,
         np.dtype,
         *(type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")),
-        *(
-            (rebuild, f"numpy.{core}.multiarray.{name}")
-            for core in ("core", "_core")
-            for name, rebuild in (
-                ("_reconstruct", np.array(0).__reduce__()[0]),
-                ("scalar", np.float64(0).__reduce__()[0]),
-            )
-        ),
+        *((_REBUILD[name], f"numpy.{core}.multiarray.{name}") for core in ("core", "_core") for name in _REBUILD),
     ]
 )
 

@@ -16,7 +16,7 @@ from weightdistill.errors import DistillationError
 
 
 def record(state: dict[str, Any]) -> dict[str, float | int | None]:
-    """Seconds, updates, epochs and the best validation loss of a training, from its last checkpoint.
+    """Seconds, updates and the best validation loss of a training, from its last checkpoint.
 
     Raises:
         DistillationError: the checkpoint was stripped of its training state.
@@ -28,7 +28,6 @@ def record(state: dict[str, Any]) -> dict[str, float | int | None]:
     return {
         "seconds": round(float(extra["previous_training_time"]), 1),
         "updates": int(history[-1]["num_updates"]),
-        "epochs": int(extra["train_iterator"]["epoch"]),
         "best_validation_loss": extra.get("best"),
     }
 

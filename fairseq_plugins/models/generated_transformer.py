@@ -110,8 +110,9 @@ class GeneratedTransformerModel(TransformerModel):
 
     def train(self, mode: bool = True) -> "GeneratedTransformerModel":
         """Entering eval mode generates the weights once, for all forwards and decoding steps that follow."""
+        entering = self.training and not mode  # fairseq calls eval() before each batch of a validation
         super().train(mode)
-        if not mode and hasattr(self, "generator"):
+        if entering and hasattr(self, "generator"):
             self._regenerate()
         return self
 

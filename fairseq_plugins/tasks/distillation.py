@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import torch
-from fairseq.data import Dictionary
+from fairseq.data import Dictionary, FairseqDataset
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
@@ -47,6 +47,14 @@ class DistillationTask(TranslationTask):
         self._teacher_models: list[BaseFairseqModel] = []
         for teacher in self._teachers:
             teacher.require_dictionaries(src_dict, tgt_dict, cfg.teacher_data)
+
+    def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
+        """Never: each epoch cuts its own batches.
+
+        fairseq >= 0.12.3 seeds their composition with the epoch in which the iterator is made. Kept over epochs, a
+        training that resumes in a later one would see other batches than an unbroken training.
+        """
+        return False
 
     @torch.no_grad()
     def teacher_logits(self, sample: dict[str, Any], student: BaseFairseqModel) -> list[Tensor]:

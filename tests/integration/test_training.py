@@ -1,37 +1,146 @@
 """Phase 1 and phase 2 with stock fairseq-train: what is trained, what is saved, and on how many processes."""
 
 import socket
-from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from commands import PLUGIN, TRAINING, hypotheses, phase1, run, start
+from commands import PLUGIN, TEACHER_SHAPE, TRAINING, hypotheses, phase1, run, start
 from conftest import PHASE1_UPDATES, Corpus, Training
+from torch import Tensor
 
+from fairseq_plugins.export import export
 from weightdistill import checkpoint
 
-
-def optimiser_sizes(state: dict) -> list[int]:
-    """Entries of each moment that the optimiser keeps."""
-    moments = state["last_optimizer_state"]["state"].values()
-    return sorted(moment["exp_avg"].numel() for moment in moments)
+pytestmark = pytest.mark.slow
 
 
-def trained_sizes(state: dict) -> int:
-    return sum(weight.numel() for name, weight in state["model"].items() if name != "teacher_fingerprint")
+def optimised(state: dict[str, Any]) -> list[int]:
+    """Sizes of the parameters that the optimiser keeps moments of."""
+    return sorted(moments["exp_avg"].numel() for moments in state["last_optimizer_state"]["state"].values())
 
 
-@pytest.mark.slow
+def matrices(weights: dict[str, Tensor]) -> list[Tensor]:
+    return [weight for weight in weights.values() if weight.dim() == 2]
+
+
 def test_a_phase_1_checkpoint_holds_the_generator_and_nothing_of_the_teacher(tiny: Training, teacher: Path) -> None:
     state = checkpoint.read(tiny.last)
     assert state["optimizer_history"][-1]["num_updates"] == PHASE1_UPDATES
-    assert {name.partition(".")[0] for name in state["model"]} <= {"generator", "teacher_fingerprint", "encoder", "decoder"}
-    stock = [name for name in state["model"] if name.startswith(("encoder.", "decoder."))]
-    assert all(name.endswith(("version", "_float_tensor")) for name in stock)
-    theirs = {weight.shape: weight for weight in checkpoint.read(teacher)["model"].values() if weight.dim() == 2}
-    for weight in state["model"].values():
-        if weight.shape in theirs:
-            assert not torch.equal(weight, theirs[weight.shape])
+    beside = {name for name in state["model"] if not name.startswith("generator.")}
+    assert beside <= {"teacher_fingerprint", "encoder.version", "decoder.version"}
+    generator = {name: weight for name, weight in state["model"].items() if name not in beside}
+    assert optimised(state) == sorted(weight.numel() for weight in generator.values())
+    for theirs in matrices(checkpoint.read(teacher)["model"]):
+        assert not any(torch.equal(theirs, ours) for ours in matrices(generator) if ours.shape == theirs.shape)
 
 
+def test_a_phase_1_checkpoint_names_its_teacher(tiny: Training, teacher: Path) -> None:
+    state = checkpoint.read(tiny.last)
+    assert checkpoint.model_config(state)["teacher_path"] == str(teacher)
+    assert bytes(state["model"]["teacher_fingerprint"].tolist()).hex() == checkpoint.fingerprint(teacher)
+
+
+def test_embeddings_that_a_tiny_student_cannot_share_are_untied_and_said_so(tiny: Training) -> None:
+    assert "the teacher shares one embedding between encoder and decoder" in tiny.log
+    config = checkpoint.model_config(checkpoint.read(tiny.last))
+    assert not config["share_all_embeddings"] and config["share_decoder_input_output_embed"]
+    assert (config["decoder_layers"], config["decoder_embed_dim"], config["decoder_ffn_embed_dim"]) == (1, 8, 16)
+    assert (config["encoder_layers"], config["encoder_embed_dim"], config["encoder_ffn_embed_dim"]) == (2, 16, 32)
+
+
+def test_training_reports_bleu_and_the_teachers_term_and_feeds_tensorboard(tiny: Training) -> None:
+    assert "valid on 'valid' subset" in tiny.log
+    assert " | bleu " in tiny.log and " | distillation_loss " in tiny.log
+    assert list((tiny.folder.parent / "tensorboard").glob("valid/events*"))
+
+
+def test_a_small_student_keeps_the_shared_embedding_and_trains_in_bf16(
+    data: Path, teacher: Path, tmp_path: Path
+) -> None:
+    options = ["--student-preset", "small", "--cpu-bf16", "--max-update", 4, "--disable-validation"]
+    log = run(*phase1(data, tmp_path, teacher, *options, "--distillation-weight", 0, "--generator", "paper"))
+    assert "the teacher shares one embedding" not in log
+    report = export(tmp_path / "checkpoint_last.pt", tmp_path / "small.pt")
+    assert report.largest_difference <= 1e-5
+    weights = checkpoint.read(tmp_path / "small.pt")["model"]
+    shared = [weight for name, weight in weights.items() if "embed_tokens" in name or "output_projection" in name]
+    assert len(shared) == 3 and len({weight.data_ptr() for weight in shared}) == 1
+    assert all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights.values())
+
+
+def test_a_pre_norm_teacher_with_learned_positions_is_distilled(data: Path, tmp_path: Path) -> None:
+    run(
+        *("fairseq-train", data, "--save-dir", tmp_path / "teacher", "--task", "translation"),
+        *("--arch", "transformer", "--encoder-normalize-before", "--decoder-normalize-before"),
+        *("--encoder-learned-pos", "--decoder-learned-pos", "--layernorm-embedding", "--no-epoch-checkpoints"),
+        *("--criterion", "cross_entropy", *TRAINING, *TEACHER_SHAPE, "--max-update", 5, "--disable-validation"),
+        *("--max-source-positions", 64, "--max-target-positions", 48),
+    )
+    teacher = tmp_path / "teacher" / "checkpoint_last.pt"
+    options = ["--student-preset", "tiny", "--max-update", 4, "--disable-validation"]
+    run(*phase1(data, tmp_path / "tiny", teacher, *options))
+    assert export(tmp_path / "tiny" / "checkpoint_last.pt", tmp_path / "tiny.pt").largest_difference <= 1e-5
+    weights = checkpoint.read(tmp_path / "tiny.pt")["model"]
+    sizes = {stack: tuple(weights[f"{stack}.embed_positions.weight"].shape) for stack in ("encoder", "decoder")}
+    assert sizes == {"encoder": (64 + 2, 16), "decoder": (48 + 2, 8)}
+    assert {"encoder.layer_norm.weight", "decoder.layernorm_embedding.bias"} <= set(weights)
+
+
+def test_two_processes_train_as_one_with_twice_the_update_frequency(data: Path, teacher: Path, tmp_path: Path) -> None:
+    options = ["--student-preset", "tiny", "--dropout", 0, "--max-update", 6, "--disable-validation"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = [
+        *("--distributed-backend", "gloo", "--distributed-no-spawn", "--ddp-backend", "legacy_ddp"),
+        *("--distributed-init-method", f"tcp://127.0.0.1:{port}", "--distributed-world-size", 2),
+    ]
+    processes = [
+        start(*phase1(data, tmp_path / "two", teacher, *options, *together, "--distributed-rank", rank))
+        for rank in range(2)
+    ]
+    try:
+        logs = [process.communicate(timeout=200)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], logs
+    run(*phase1(data, tmp_path / "one", teacher, *options, "--update-freq", 2))
+    one, two = (checkpoint.read(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, weight in one.items():
+        torch.testing.assert_close(
+            two[name], weight, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_phase_2_starts_from_the_export_and_learns_from_several_teachers(
+    data: Path, corpus: Corpus, teacher: Path, tiny: Training, tmp_path: Path
+) -> None:
+    generated, second, tuned = tmp_path / "generated.pt", tmp_path / "second.pt", tmp_path / "tuned.pt"
+    export(tiny.last, generated)
+    other = checkpoint.read(teacher)
+    other["model"] = {name: weight * 1.01 for name, weight in other["model"].items()}
+    checkpoint.write(other, second)
+    log = run(
+        *("fairseq-train", data, "--user-dir", PLUGIN, "--save-dir", tmp_path / "phase2", "--task", "distillation"),
+        *("--arch", "student", "--student-preset", "tiny", "--teacher-path", f"{teacher},{second}"),
+        *("--criterion", "distillation", "--temperature", 2, "--finetune-from-model", generated),
+        *(*TRAINING, "--lr", 1e-6, "--max-update", 3, "--disable-validation"),
+    )
+    assert " | distillation_loss " in log
+    state = checkpoint.read(tmp_path / "phase2" / "checkpoint_last.pt")
+    assert state["optimizer_history"][-1]["num_updates"] == 3
+    start_weights = checkpoint.read(generated)["model"]
+    assert start_weights.keys() == state["model"].keys()
+    for name, weight in state["model"].items():  # three updates of at most 1e-6 from where phase 1 ended
+        torch.testing.assert_close(weight, start_weights[name], atol=1e-5, rtol=0)
+    assert any(not torch.equal(weight, start_weights[name]) for name, weight in state["model"].items())
+    assert export(tmp_path / "phase2" / "checkpoint_last.pt", tuned).largest_difference == 0
+    (tmp_path / "source").write_text("\n".join(corpus.sentences("test")[:4]) + "\n", encoding="utf-8")
+    output = run(
+        *("fairseq-interactive", data, "--path", tuned, "--beam", 1, "--cpu", "--input", tmp_path / "source"),
+    )
+    assert sorted(hypotheses(output)) == [0, 1, 2, 3]

@@ -10,6 +10,7 @@ import zipfile
 from enum import Enum
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -68,6 +69,17 @@ def test_checkpoints_of_every_generation_are_read(tmp_path, state):
             found = checkpoint.read(tmp_path / file)
             assert equal(found["model"], state["model"])
             assert checkpoint.model_config(found) == settings
+
+
+@pytest.mark.parametrize("module", [b"numpy.core.", b"numpy._core."])
+def test_counts_of_bleu_in_numpy_arrays_are_read(tmp_path, state, module):
+    """As fairseq-train --eval-bleu leaves them in a checkpoint, under numpy 1 and under numpy 2."""
+    counts = {"bleu": np.array([3, 2, 1, 0]), "total": np.float64(6)}
+    path = tmp_path / "checkpoint.pt"
+    torch.save({**state, "extra_state": counts}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes().replace(b"numpy._core.", module))
+    found = checkpoint.read(path)["extra_state"]
+    assert found["bleu"].tolist() == [3, 2, 1, 0] and found["total"] == 6
 
 
 def test_the_model_settings_of_a_state_without_any_are_empty():

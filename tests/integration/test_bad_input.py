@@ -1,0 +1,230 @@
+"""Unusable input: each ends in an error that names field, rule, value and remedy, and leaves no file behind."""
+
+import contextlib
+import resource
+import shutil
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commands import BIN, ROOT, TEACHER_SHAPE, TRAINING, phase1, run
+from conftest import Corpus, Training
+from fairseq.data import Dictionary
+
+from fairseq_plugins import students, teachers
+from fairseq_plugins.export import export
+from fairseq_plugins.loading import load_model, translation_task
+from weightdistill import checkpoint
+from weightdistill.errors import DistillationError
+
+STAGES = ROOT / "scripts"
+
+
+def student_of(teacher: Path | str, **options: Any) -> Namespace:
+    """Settings of a student as the command line gives them, completed."""
+    args = Namespace(arch="student", teacher_path=str(teacher), **options)
+    students.fill_in(args)
+    return args
+
+
+@contextlib.contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """Within the block, a file cannot grow over `limit` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_missing_teacher(tmp_path: Path) -> None:
+    with pytest.raises(DistillationError, match=r"teacher: checkpoint .*absent\.pt does not exist; give the path"):
+        student_of(tmp_path / "absent.pt")
+
+
+def test_no_teacher() -> None:
+    with pytest.raises(DistillationError, match=r"takes its settings from a teacher; give --teacher-path"):
+        students.fill_in(Namespace(arch="student"))
+
+
+def test_a_truncated_teacher(teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.pt").write_bytes(teacher.read_bytes()[:-5000])
+    with pytest.raises(DistillationError, match=r"teacher: checkpoint .*cut\.pt cannot be read, it is truncated"):
+        student_of(tmp_path / "cut.pt", student_preset="tiny")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["encoder.lstm.weight_ih_l0", "decoder.embed_tokens.weight"],
+            r"1 parameter names are not .*lstm.weight_ih_l0",
+        ),
+        (["decoder.layers.0.fc1.weight", "decoder.embed_tokens.weight"], r"has no encoder layers; .*whole encoder-dec"),
+    ],
+    ids=["lstm", "language model"],
+)
+def test_a_teacher_of_another_architecture(tmp_path: Path, names: list[str], message: str) -> None:
+    weights = {name: torch.zeros(8, 4) for name in names}
+    torch.save({"model": weights, "cfg": {"model": {"_name": "other"}}}, tmp_path / "other.pt")
+    with pytest.raises(DistillationError, match=message):
+        student_of(tmp_path / "other.pt", student_preset="tiny")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decoder_embed_dim": 9}, r"student's decoder: width must be a multiple of .*heads \(2\), but is 9; change"),
+        ({"encoder_attention_heads": 3}, r"student's encoder: width must be a multiple of .*heads \(3\), but is 16"),
+        ({"decoder_layers": 0}, r"student's decoder: layers must be at least 1, but is 0"),
+        ({"student_preset": "huge"}, r"student preset must be one of tiny, small, but is 'huge'"),
+    ],
+    ids=str,
+)
+def test_an_impossible_student(teacher: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        student_of(teacher, **options)
+
+
+@pytest.mark.slow
+def test_a_deeper_student_than_its_teacher_is_refused_by_fairseq_train(
+    data: Path, teacher: Path, tmp_path: Path
+) -> None:
+    log = run(*phase1(data, tmp_path / "save", teacher, "--encoder-layers", 3, "--max-update", 2), fails=True)
+    assert "DistillationError: encoder: a student must have between 1 and as many layers as its teacher (2)" in log
+    assert "but has 3; choose a shallower student" in log
+    assert not list(tmp_path.glob("save/*"))
+
+
+@pytest.mark.slow
+def test_another_dictionary_is_refused_by_fairseq_train(corpus: Corpus, teacher: Path, tmp_path: Path) -> None:
+    """Of the same size: two words have changed places."""
+    shutil.copytree(corpus.data, tmp_path / "data")
+    for language in ("aa", "bb"):
+        file = tmp_path / "data" / f"dict.{language}.txt"
+        lines = file.read_text(encoding="utf-8").splitlines()
+        lines[5], lines[6] = lines[6], lines[5]
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    theirs, ours = lines[6].split()[0], lines[5].split()[0]
+    log = run(*phase1(tmp_path / "data", tmp_path / "save", teacher, "--student-preset", "tiny"), fails=True)
+    size = len(Dictionary.load(str(file)))
+    assert f"source dictionary of teacher {teacher} has {size} entries, the student's {size}" in log
+    assert f"first differ at entry 9, which is '{theirs}' in the teacher's and '{ours}' in the student's" in log
+    assert "--srcdict" in log and not list(tmp_path.glob("save/*"))
+
+
+def test_a_longer_dictionary_and_one_that_is_not_at_hand(data: Path, teacher: Path, tmp_path: Path) -> None:
+    own = Dictionary.load(str(data / "dict.aa.txt"))
+    longer = Dictionary.load(str(data / "dict.bb.txt"))
+    longer.add_symbol("new")
+    read = teachers.read(str(teacher))
+    size = len(own)
+    read.require_dictionaries(own, own)
+    with pytest.raises(
+        DistillationError, match=rf"target .* has {size} .*'s {size + 1}; .*entry {size}, .* nothing in"
+    ):
+        read.require_dictionaries(own, longer)
+    with pytest.raises(DistillationError, match=r"teacher data .* has no dict.*; give the folder of its dictionaries"):
+        read.require_dictionaries(own, own, str(tmp_path))
+
+
+def test_a_generator_of_another_teacher(data: Path, tiny: Training, teacher: Path, tmp_path: Path) -> None:
+    other = checkpoint.read(teacher)
+    other["model"]["encoder.layers.0.fc1.bias"] += 1
+    checkpoint.write(other, tmp_path / "other.pt")
+    state = checkpoint.read(tiny.last)
+    config = {**checkpoint.model_config(state), "teacher_path": str(tmp_path / "other.pt")}
+    found, wanted = checkpoint.fingerprint(tmp_path / "other.pt"), checkpoint.fingerprint(teacher)
+    with pytest.raises(DistillationError, match=rf"teacher with SHA-256 {wanted}, but .*other\.pt has {found}; give"):
+        load_model(config, state["model"], translation_task(state, data, "tiny"), "tiny")
+
+
+@pytest.mark.slow
+def test_distillation_without_a_teacher_is_refused_by_fairseq_train(data: Path, tmp_path: Path) -> None:
+    log = run(
+        *("fairseq-train", data, "--user-dir", ROOT / "fairseq_plugins", "--save-dir", tmp_path / "save"),
+        *("--task", "distillation", "--arch", "transformer", "--criterion", "distillation", *TRAINING, *TEACHER_SHAPE),
+        fails=True,
+    )
+    assert "--distillation-weight is 0.5, but there is no teacher; give --teacher-path" in log
+    assert not list(tmp_path.glob("save/*"))
+
+
+def test_an_output_that_cannot_be_written(tiny: Training, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(DistillationError, match=r"cannot write .*tiny\.pt: .*check that the folder is writable"):
+        export(tiny.last, tmp_path / "file" / "tiny.pt")
+    printed = run("weightdistill", "export", tiny.last, "--output", tmp_path / "file" / "tiny.pt", fails=True)
+    assert printed.splitlines()[-1].startswith("weightdistill: error: cannot write")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("format_", ["ctranslate2", "safetensors"])
+def test_no_format_is_written_when_one_cannot_be(tiny: Training, tmp_path: Path, format_: str) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    outputs = {"ctranslate2": tmp_path / "tiny.ct2", "safetensors": tmp_path / "tiny.safetensors"}
+    outputs[format_] = tmp_path / "file" / "tiny"
+    with pytest.raises(DistillationError, match=r"cannot write .*/file/tiny: .*check that the folder is writable"):
+        export(tiny.last, tmp_path / "tiny.pt", **outputs)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_of_other_things_is_not_replaced(tiny: Training, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis").write_text("all of it", encoding="utf-8")
+    with pytest.raises(DistillationError, match=r"--ctranslate2 must name a new folder .*home holds something else"):
+        export(tiny.last, tmp_path / "tiny.pt", ctranslate2=tmp_path / "home")
+    assert (tmp_path / "home" / "thesis").exists() and not (tmp_path / "tiny.pt").exists()
+
+
+@pytest.mark.parametrize("limit", [1_000, 20_000])
+def test_a_disk_that_fills_while_exporting(tiny: Training, tmp_path: Path, limit: int) -> None:
+    outputs = {"ctranslate2": tmp_path / "tiny.ct2", "safetensors": tmp_path / "tiny.safetensors"}
+    with full_disk(limit), pytest.raises(DistillationError, match=r"cannot write .*tiny\.pt: .*disk not full"):
+        export(tiny.last, tmp_path / "tiny.pt", **outputs)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_while_training_leaves_the_last_whole_checkpoint(tiny: Training, tmp_path: Path) -> None:
+    shutil.copytree(tiny.folder, tmp_path / "save")
+    command = [tmp_path / "save" if part == tiny.folder else part for part in tiny.command]
+    command = [*command, "--max-update", 30]
+    limit = tiny.last.stat().st_size // 2
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    log = run(*command, fails=True, before=fill)
+    assert "File too large" in log or "PytorchStreamWriter failed" in log
+    for path in (tmp_path / "save").glob("*.pt"):
+        checkpoint.read(path)
+    assert checkpoint.fingerprint(tmp_path / "save" / "checkpoint_last.pt") == checkpoint.fingerprint(tiny.last)
+
+
+@pytest.mark.parametrize(
+    ("split", "language", "text", "message"),
+    [
+        ("train", "aa", "", "train.aa: missing or empty; --raw needs train.aa and train.bb"),
+        ("valid", "bb", "one\n", "valid: 2 lines of aa but 1 of bb; the sides must align"),
+        ("test", "aa", "one\n\n", "test.aa: line 2 is empty; drop that pair from both sides"),
+        ("test", "bb", b"one\n\xff\n", "test.bb: line 2 is not UTF-8; convert the file first"),
+    ],
+)
+def test_a_corpus_that_cannot_be_used(
+    tmp_path: Path, split: str, language: str, text: str | bytes, message: str
+) -> None:
+    raw, output = tmp_path / "raw", tmp_path / "prepared"
+    raw.mkdir()
+    for name in ("train", "valid", "test"):
+        for side in ("aa", "bb"):
+            (raw / f"{name}.{side}").write_text("one\ntwo\n", encoding="utf-8")
+    (raw / f"{split}.{language}").write_bytes(text if isinstance(text, bytes) else text.encode())
+    command = ["bash", STAGES / "prepare.sh", "--raw", raw, "--source", "aa", "--target", "bb", "--output", output]
+    printed = run("env", f"WEIGHTDISTILL_VENV={BIN.parent}", *command, fails=True)
+    assert printed.splitlines()[-1] == f"prepare.sh: {raw}/{message}"
+    assert not output.exists()

@@ -1,0 +1,59 @@
+"""The commands that need no training of their own, on the checkpoint of phase 1."""
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import PLUGIN, hypotheses, run
+from conftest import Corpus, Training
+
+from weightdistill import checkpoint
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def source(corpus: Corpus, tmp_path: Path) -> Path:
+    """Three sentences, one of them empty."""
+    first, second = corpus.sentences("test")[:2]
+    path = tmp_path / "source"
+    path.write_text(f"{first}\n\n{second}\n", encoding="utf-8")
+    return path
+
+
+def test_fairseq_validate_takes_the_phase_1_checkpoint(data: Path, tiny: Training) -> None:
+    command = ["fairseq-validate", data, "--user-dir", PLUGIN, "--task", "distillation", "--path", tiny.last]
+    printed = run(
+        *command, "--valid-subset", "valid", "--max-tokens", 400, "--cpu", "--required-batch-size-multiple", 1
+    )
+    assert "valid on 'valid' subset" in printed and "nll_loss" in printed
+
+
+def test_fairseq_interactive_takes_the_phase_1_checkpoint(data: Path, corpus: Corpus, tiny: Training) -> None:
+    sentences = corpus.sentences("test")[:3]
+    command = ["fairseq-interactive", data, "--user-dir", PLUGIN, "--path", tiny.last, "--cpu"]
+    assert sorted(hypotheses(run(*command, text="".join(f"{line}\n" for line in sentences)))) == [0, 1, 2]
+
+
+def test_inspect_shows_the_teacher_and_every_class(tiny: Training, teacher: Path) -> None:
+    printed = run("weightdistill", "inspect", tiny.last)
+    assert f"SHA-256 {checkpoint.fingerprint(teacher)}" in printed
+    assert "decoder: 1 layers, width 8, feed-forward 16, 2 heads" in printed
+    assert "decoder.encoder_attn.k_proj.weight" in printed and "W_L" in printed
+
+
+def test_translate_evaluate_and_benchmark(
+    data: Path, tiny: Training, teacher: Path, source: Path, tmp_path: Path
+) -> None:
+    output, scores, speeds = tmp_path / "output", tmp_path / "scores.json", tmp_path / "speeds.json"
+    run("weightdistill", "translate", tiny.last, "--input", source, "--output", output, "--threads", 1)
+    lines = output.read_text(encoding="utf-8").split("\n")
+    assert len(lines) == 4 and lines[0] and not lines[1] and lines[2] and not lines[3]
+
+    run("weightdistill", "evaluate", output, "--reference", output, "--json", scores)
+    assert json.loads(scores.read_text(encoding="utf-8"))["systems"][0]["chrf"]["score"] == pytest.approx(100)
+
+    command = ["weightdistill", "benchmark", teacher, tiny.last, "--data", data, "--input", source]
+    run(*command, "--batch-size", 2, "--repetitions", 1, "--sentences", 1, "--threads", 1, "--json", speeds)
+    measured = json.loads(speeds.read_text(encoding="utf-8"))["speeds"]
+    assert len(measured) == 2

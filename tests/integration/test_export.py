@@ -1,0 +1,140 @@
+"""What an export is worth: the same translations with stock fairseq and with CTranslate2, or no file at all."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commands import PLUGIN, hypotheses, run
+from conftest import Corpus, Training
+from fairseq.sequence_generator import SequenceGenerator
+from safetensors.torch import load_file
+
+import fairseq_plugins.export as exporting
+from fairseq_plugins.export import export
+from fairseq_plugins.loading import load_model, translation_task
+from weightdistill import checkpoint
+from weightdistill.engines import CTranslate2Engine
+from weightdistill.errors import DistillationError
+
+GENERATE = ["--gen-subset", "test", "--beam", 1, "--cpu", "--required-batch-size-multiple", 1]
+
+
+@pytest.fixture(scope="session")
+def exported(tiny: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny student in every format: tiny.pt, tiny.ct2/ and tiny.safetensors."""
+    output = tmp_path_factory.mktemp("exported") / "tiny.pt"
+    printed = run(
+        *("weightdistill", "export", tiny.last, "--output", output, "--batches", 2),
+        *("--ctranslate2", output.with_suffix(".ct2"), "--safetensors", output.with_suffix(".safetensors")),
+    )
+    assert "largest difference of a logit" in printed
+    assert all(f"wrote {output.with_suffix(ending)}" in printed for ending in (".pt", ".ct2", ".safetensors"))
+    return output
+
+
+@pytest.fixture(scope="session")
+def translations(data: Path, exported: Path) -> dict[int, tuple[float, str]]:
+    """Greedy translations of the exported student by stock fairseq-generate, which knows nothing of the plugin."""
+    return hypotheses(run("fairseq-generate", data, "--path", exported, *GENERATE))
+
+
+@pytest.mark.slow
+def test_the_export_translates_as_the_phase_1_checkpoint_does(
+    data: Path, corpus: Corpus, tiny: Training, translations: dict[int, tuple[float, str]]
+) -> None:
+    generated = hypotheses(run("fairseq-generate", data, "--user-dir", PLUGIN, "--path", tiny.last, *GENERATE))
+    assert generated.keys() == translations.keys() == set(range(len(corpus.sentences("test"))))
+    for number, (score, pieces) in translations.items():
+        assert generated[number] == (pytest.approx(score, abs=1e-3), pieces)
+    assert len({pieces for _, pieces in translations.values()}) > 5, "the student says the same to everything"
+
+
+@pytest.mark.slow
+def test_ctranslate2_translates_as_fairseq_does(
+    corpus: Corpus, exported: Path, translations: dict[int, tuple[float, str]]
+) -> None:
+    engine = CTranslate2Engine(exported.with_suffix(".ct2"), threads=1)
+    found = engine.translate([sentence.split() for sentence in corpus.sentences("test")], beam=1)
+    assert [" ".join(pieces) for pieces in found] == [translations[number][1] for number in range(len(found))]
+
+
+@pytest.mark.slow
+def test_safetensors_hold_the_exported_weights(exported: Path) -> None:
+    weights = load_file(exported.with_suffix(".safetensors"))
+    expected = checkpoint.read(exported)["model"]
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weight, expected[name]) for name, weight in weights.items())
+
+
+def test_the_export_is_plain_and_says_where_it_comes_from(exported: Path, tiny: Training, teacher: Path) -> None:
+    state = checkpoint.read(exported)
+    assert checkpoint.plain(state["cfg"]) == state["cfg"]
+    config = checkpoint.model_config(state)
+    assert config["_name"] == "transformer" and state["cfg"]["task"]["_name"] == "translation"
+    assert not any(key.startswith(("generator", "teacher", "student")) for key in config)
+    provenance = state["extra_state"]["weightdistill"]
+    assert provenance["teacher_sha256"] == checkpoint.fingerprint(teacher)
+    assert provenance["source_sha256"] == checkpoint.fingerprint(tiny.last)
+
+
+def test_a_teacher_can_be_exported_as_it_is(teacher: Path, tmp_path: Path) -> None:
+    assert export(teacher, tmp_path / "teacher.pt").largest_difference == 0
+    before, after = checkpoint.read(teacher)["model"], checkpoint.read(tmp_path / "teacher.pt")["model"]
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_export_replaces_an_older_one(tiny: Training, tmp_path: Path) -> None:
+    for _ in range(2):
+        export(tiny.last, tmp_path / "tiny.pt", ctranslate2=tmp_path / "tiny.ct2", quantization="int8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.ct2", "tiny.pt"]
+    CTranslate2Engine(tmp_path / "tiny.ct2", threads=1)
+
+
+def test_weights_are_generated_once_for_all_decoding_steps(
+    data: Path, tiny: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = checkpoint.read(tiny.last)
+    task = translation_task(state, data, "tiny")
+    model: Any = load_model(checkpoint.model_config(state), state["model"], task, "tiny").train()
+    calls: list[None] = []
+    forward = model.generator.forward
+    monkeypatch.setattr(model.generator, "forward", lambda: calls.append(None) or forward())
+    model.eval()
+    tokens = torch.tensor([[4, 5, 6, 7, task.source_dictionary.eos()]])
+    inputs = {"src_tokens": tokens, "src_lengths": torch.tensor([5])}
+    longer = SequenceGenerator([model], task.target_dictionary, beam_size=2, min_len=12, max_len_b=14)
+    found = longer.generate([model], {"net_input": inputs})
+    assert len(found[0][0]["tokens"]) >= 12
+    assert len(calls) == 1
+    model.train()
+    model(**inputs, prev_output_tokens=tokens)
+    model(**inputs, prev_output_tokens=tokens)
+    assert len(calls) == 3, "each training forward generates its own weights"
+
+
+@pytest.mark.parametrize("wrong", [1e-3, float("nan")])
+def test_an_export_whose_logits_differ_leaves_nothing_behind(
+    tiny: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    faithful = exporting._student_weights
+
+    def faulty(*arguments: Any) -> dict[str, torch.Tensor]:
+        weights = faithful(*arguments)
+        name = "encoder.layers.0.fc2.bias"
+        return {**weights, name: weights[name] + wrong * torch.arange(len(weights[name]))}
+
+    monkeypatch.setattr(exporting, "_student_weights", faulty)
+    with pytest.raises(DistillationError, match=r"logits must agree within 1e-05, but differ by .*nothing was written"):
+        export(
+            *(tiny.last, tmp_path / "tiny.pt"),
+            ctranslate2=tmp_path / "tiny.ct2",
+            safetensors=tmp_path / "tiny.safetensors",
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_needs_real_batches(tiny: Training, tmp_path: Path) -> None:
+    with pytest.raises(DistillationError, match=r"has no subset 'absent' .*name another with --subset"):
+        export(tiny.last, tmp_path / "tiny.pt", subset="absent")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,49 @@
+"""Averages of checkpoints, against numbers worked out by hand."""
+
+import pytest
+import torch
+
+from weightdistill import checkpoint
+from weightdistill.average import average
+from weightdistill.errors import DistillationError
+
+
+def saved(folder, name, weights, **others):
+    path = folder / name
+    checkpoint.write({"model": weights, "cfg": {"model": {"_name": "transformer"}}, **others}, path)
+    return path
+
+
+def test_weights_are_the_mean_in_their_own_type_and_the_rest_is_the_last_ones(tmp_path):
+    first = saved(
+        tmp_path, "1.pt", {"w": torch.tensor([1.0, 2.0]), "version": torch.tensor([3])}, extra_state={"best": 1}
+    )
+    last = saved(
+        tmp_path,
+        "2.pt",
+        {"w": torch.tensor([2.0, 6.0]), "version": torch.tensor([5])},
+        extra_state={"best": 2},
+        last_optimizer_state={"big": 1},
+    )
+    state = average([first, last])
+    assert state["model"]["w"].tolist() == [1.5, 4.0]
+    assert state["model"]["version"].tolist() == [5]
+    assert state["extra_state"] == {"best": 2}
+    assert "last_optimizer_state" not in state
+
+
+def test_half_precision_is_summed_in_float32(tmp_path):
+    # the sum of four is beyond the largest number in float16
+    paths = [saved(tmp_path, f"{i}.pt", {"w": torch.tensor([60000.0], dtype=torch.float16)}) for i in range(4)]
+    weight = average(paths)["model"]["w"]
+    assert weight.dtype == torch.float16
+    assert weight.tolist() == [60000.0]
+
+
+def test_checkpoints_of_different_models_are_refused(tmp_path):
+    first = saved(tmp_path, "1.pt", {"w": torch.zeros(2), "b": torch.zeros(1)})
+    last = saved(tmp_path, "2.pt", {"w": torch.zeros(3), "c": torch.zeros(1)})
+    with pytest.raises(DistillationError, match=r"2\.pt differs from .*1\.pt in 3, e\.g\. b"):
+        average([first, last])
+    with pytest.raises(DistillationError, match="at least one checkpoint"):
+        average([])
