@@ -53,7 +53,8 @@ if [[ ! -e $OUTPUT/spm.model ]]; then
 fi
 for split in train valid $TESTS; do
     for lang in "$SOURCE" "$TARGET"; do
-        python -m weightdistill.subwords encode "$OUTPUT/spm.model" < "$RAW/$split.$lang" > "$OUTPUT/pieces/$split.$lang"
+        python -m weightdistill.subwords encode "$OUTPUT/spm.model" < "$RAW/$split.$lang" \
+            > "$OUTPUT/pieces/$split.$lang"
     done
 done
 

@@ -114,7 +114,8 @@ def serialise(state: Mapping[str, Any], path: Path) -> None:
         OSError: the file could not be written.
     """
     try:
-        torch.save(dict(state), path)
+        with path.open("wb") as file:  # given a path, torch writes its name into the file, and equal states differ
+            torch.save(dict(state), file)
     except RuntimeError as error:  # what torch makes of a full disk
         raise OSError(str(error)) from error
 

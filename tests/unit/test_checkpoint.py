@@ -262,3 +262,9 @@ def test_safetensors_hold_a_tied_weight_under_each_name(tmp_path):
     checkpoint.write_safetensors(weights, tmp_path / "student.safetensors")
     found = load_file(tmp_path / "student.safetensors")
     assert equal(dict(sorted(found.items())), {name: weight.detach() for name, weight in weights.items()})
+
+
+def test_equal_states_become_equal_files(tmp_path):
+    for name in ("first.pt", "second.pt"):
+        checkpoint.write({"model": {"weight": torch.ones(2)}, "cfg": {"model": {}}}, tmp_path / name)
+    assert checkpoint.fingerprint(tmp_path / "first.pt") == checkpoint.fingerprint(tmp_path / "second.pt")
