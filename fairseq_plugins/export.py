@@ -96,7 +96,7 @@ def export(
     if ctranslate2 is not None:
         _require_replaceable(ctranslate2)
     with checkpoint.writing(output) as temporary, contextlib.ExitStack() as stack:
-        torch.save(content, temporary)
+        checkpoint.serialise(content, temporary)
         exported = checkpoint.read(temporary)
         reread = load_model(checkpoint.model_config(exported), exported["model"], task, str(output))
         difference = _largest_difference(driven, reread, _batches(task, subset, batches))
@@ -201,7 +201,7 @@ def _converted(
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent)))
-            torch.save(legacy, scratch / "model.pt")
+            checkpoint.serialise(legacy, scratch / "model.pt")
             converter = FairseqConverter(
                 str(scratch / "model.pt"),
                 task.cfg.data,

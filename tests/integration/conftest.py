@@ -9,7 +9,7 @@ import pytest
 import torch
 from commands import TEACHER_SHAPE, TRAINING, phase1, run
 
-PHASE1_UPDATES = 24
+PHASE1_UPDATES = 40
 
 
 @dataclass(frozen=True)
