@@ -46,6 +46,7 @@ def export(
         str | None, typer.Option(help="Number format of the CTranslate2 model, e.g. int8; default: as it is.")
     ] = None,
     safetensors: Annotated[Path | None, typer.Option(help="File of weights to write, too.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="The teacher of a phase-1 checkpoint, if it has moved.")] = None,
 ) -> None:
     """Write a checkpoint that stock fairseq loads, and prove on real batches that it gives the same logits."""
     if quantization is not None and ctranslate2 is None:
@@ -61,6 +62,7 @@ def export(
         ctranslate2=ctranslate2,
         quantization=quantization,
         safetensors=safetensors,
+        teacher=teacher,
     )
     typer.echo(f"{report.parameters:,} parameters; largest difference of a logit {report.largest_difference:.1e}")
     for file in report.files:
@@ -70,7 +72,7 @@ def export(
 @app.command()
 def inspect(checkpoint: Annotated[Path, typer.Argument(help="Any fairseq Transformer checkpoint.")]) -> None:
     """Show a checkpoint's parameters by class, its shapes, and of phase 1 the teacher and the learned W_L."""
-    from weightdistill.inspection import describe
+    from fairseq_plugins.inspection import describe
 
     typer.echo(describe(checkpoint))
 

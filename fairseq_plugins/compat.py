@@ -3,7 +3,8 @@
 - torch >= 2.6 loads with weights_only=True and refuses the `argparse.Namespace` in fairseq's checkpoints. Declaring
   that one class safe, as `weightdistill.checkpoint` does, keeps loading safe.
 - fairseq copies a finished checkpoint to `checkpoint_last.pt` in place: a process that is killed meanwhile leaves half
-  a file, from which nothing resumes. Copying beside it and renaming leaves the old file or the new one.
+  a file, from which nothing resumes. Copying beside it and renaming leaves the old file or the new one. (Where the
+  optional package iopath is installed, fairseq writes through that, and this does not apply.)
 """
 
 import os

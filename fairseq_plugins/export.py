@@ -4,21 +4,23 @@ Nothing is written unless the exported file, read back, gives the logits of the 
 """
 
 import contextlib
-import shutil
+import re
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq import utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from omegaconf import OmegaConf
+from tqdm import tqdm
 
-from fairseq_plugins.loading import load_model, translation_task
+from fairseq_plugins.loading import TASK_SETTINGS, load_model, translation_task
 from fairseq_plugins.models.generated_transformer import GeneratedTransformerModel
 from weightdistill import __version__, checkpoint
 from weightdistill.errors import DistillationError
@@ -26,9 +28,9 @@ from weightdistill.errors import DistillationError
 TOLERANCE = 1e-5
 """Largest difference of a logit, in float32, that an export may show."""
 
+_CTRANSLATE2_FILE = re.compile(r"model\.bin|config\.json|\w*vocabulary\.(json|txt)")
 # Settings of ours that mean nothing to the exported model.
 _OWN_SETTINGS = ("generator", "teacher", "student_preset", "cpu_bf16", "distillation_weight", "temperature")
-_TASK_SETTINGS = ("left_pad_source", "left_pad_target", "max_source_positions", "max_target_positions")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def export(
     ctranslate2: Path | None = None,
     quantization: str | None = None,
     safetensors: Path | None = None,
+    teacher: Path | None = None,
 ) -> ExportReport:
     """Write a trained student as a plain fairseq `transformer`, and optionally in two other formats.
 
@@ -68,15 +71,17 @@ def export(
         ctranslate2: folder for a CTranslate2 model; replaced when it exists.
         quantization: its number format, e.g. `int8`; default float32.
         safetensors: file for the weights alone.
+        teacher: where the teacher of a phase-1 checkpoint is now; default: where it was.
 
     Raises:
         DistillationError: unreadable input, unwritable output, a model that CTranslate2 cannot hold, or logits that
             differ by more than TOLERANCE. Nothing is written then.
     """
+    _require_places(source, output, ctranslate2, safetensors)
     name = str(source)
     state = checkpoint.read(source)
     task = translation_task(state, data, name)
-    driven = load_model(checkpoint.model_config(state), state["model"], task, name)
+    driven = load_model(checkpoint.model_config(state), state["model"], task, name, teacher)
     config = _plain_config(state, task)
     student = load_model(config["model"], _student_weights(driven, config["model"], task), task, name)
     weights = dict(student.state_dict())
@@ -93,13 +98,13 @@ def export(
         "extra_state": {"epoch": 1, "weightdistill": _provenance(state, source)},
         "last_optimizer_state": None,
     }
-    if ctranslate2 is not None:
-        _require_replaceable(ctranslate2)
     with checkpoint.writing(output) as temporary, contextlib.ExitStack() as stack:
         checkpoint.serialise(content, temporary)
         exported = checkpoint.read(temporary)
         reread = load_model(checkpoint.model_config(exported), exported["model"], task, str(output))
-        difference = _largest_difference(driven, reread, _batches(task, subset, batches))
+        longest = utils.resolve_max_positions(task.max_positions(), driven.max_positions())
+        proof = tqdm(_batches(task, subset, batches, longest), "proof", total=batches, unit="batch", disable=None)
+        difference = _largest_difference(driven, reread, proof)
         if not difference <= TOLERANCE:  # also when it is not a number
             raise DistillationError(
                 f"export of {source}: logits must agree within {TOLERANCE}, but differ by {difference:.3g}; nothing "
@@ -113,7 +118,7 @@ def export(
             checkpoint.write_safetensors(weights, safetensors)
         if ctranslate2 is not None and converted is not None:
             if ctranslate2.exists():
-                shutil.rmtree(ctranslate2)
+                ctranslate2.replace(converted.with_name("replaced"))  # goes with the temporary folder
             converted.replace(ctranslate2)
     files = [path for path in (output, ctranslate2, safetensors) if path is not None]
     return ExportReport(largest_difference=difference, parameters=parameters, files=files)
@@ -143,7 +148,7 @@ def _plain_config(state: Mapping[str, Any], task: TranslationTask) -> dict[str, 
     config["task"] = {
         "_name": "translation",
         **pair,
-        **{key: settings[key] for key in _TASK_SETTINGS if settings.get(key) is not None},
+        **{key: settings[key] for key in TASK_SETTINGS if settings.get(key) is not None},
     }
     config["criterion"] = {"_name": "cross_entropy"}
     return config
@@ -158,7 +163,7 @@ def _provenance(state: Mapping[str, Any], source: Path) -> dict[str, Any]:
     return {"version": __version__, "source_sha256": checkpoint.fingerprint(source), **own}
 
 
-def _batches(task: TranslationTask, subset: str, count: int) -> Iterator[dict[str, Any]]:
+def _batches(task: TranslationTask, subset: str, count: int, longest: Any) -> Iterator[dict[str, Any]]:
     try:
         task.load_dataset(subset)
     except FileNotFoundError as error:
@@ -166,24 +171,36 @@ def _batches(task: TranslationTask, subset: str, count: int) -> Iterator[dict[st
             f"{task.cfg.data} has no subset {subset!r} to check the export on ({error}); name another with --subset"
         ) from error
     iterator = task.get_batch_iterator(
-        task.dataset(subset), max_tokens=4096, max_positions=task.max_positions(), ignore_invalid_inputs=True
+        task.dataset(subset), max_tokens=4096, max_positions=longest, ignore_invalid_inputs=True
     ).next_epoch_itr(shuffle=False)
     for _, batch in zip(range(count), iterator, strict=False):
         yield batch
 
 
 @torch.no_grad()
-def _largest_difference(first: BaseFairseqModel, second: BaseFairseqModel, batches: Iterator[dict[str, Any]]) -> float:
+def _largest_difference(first: BaseFairseqModel, second: BaseFairseqModel, batches: Iterable[dict[str, Any]]) -> float:
     differences = [(first(**batch["net_input"])[0] - second(**batch["net_input"])[0]).abs().max() for batch in batches]
     if not differences:
         raise DistillationError("there is no batch to check the export on; name a subset that is not empty")
     return float(torch.stack(differences).max())
 
 
-def _require_replaceable(folder: Path) -> None:
-    if folder.exists() and not (folder / "model.bin").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+def _require_places(source: Path, output: Path, ctranslate2: Path | None, safetensors: Path | None) -> None:
+    """Refuse places that a file cannot take, or where something would be lost, before any work is done."""
+    for path in (output, safetensors):
+        if path is not None and path.is_dir():
+            raise DistillationError(f"{path} must name a file to write, but is a folder; name a file in it")
+    if ctranslate2 is None:
+        return
+    for path in (source, output, safetensors):
+        if path is not None and ctranslate2.resolve() in (path.resolve(), *path.resolve().parents):
+            raise DistillationError(
+                f"--ctranslate2 must name a folder of its own, but {ctranslate2} is to hold {path} too; name another"
+            )
+    is_folder = ctranslate2.is_dir()
+    if ctranslate2.exists() and not (is_folder and all(_CTRANSLATE2_FILE.match(p.name) for p in ctranslate2.iterdir())):
         raise DistillationError(
-            f"--ctranslate2 must name a new folder or an older CTranslate2 model to replace, but {folder} holds "
+            f"--ctranslate2 must name a new folder or an older CTranslate2 model to replace, but {ctranslate2} holds "
             "something else; name another"
         )
 

@@ -15,6 +15,9 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
 
+TASK_SETTINGS = ("left_pad_source", "left_pad_target", "max_source_positions", "max_target_positions")
+"""Settings of a translation task that a model was trained under and is to be used under."""
+
 
 def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> TranslationTask:
     """A stock translation task with the checkpoint's languages.
@@ -42,8 +45,10 @@ def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> 
         dictionary = folder / f"dict.{language}.txt"
         if not dictionary.is_file():
             raise DistillationError(f"{dictionary} does not exist; name a folder of fairseq-preprocess with --data")
+    own = {key: settings[key] for key in TASK_SETTINGS if settings.get(key) is not None}
     return TranslationTask.setup_task(
         TranslationConfig(
+            **own,
             data=str(folder),
             source_lang=languages[0],
             target_lang=languages[1],
@@ -55,7 +60,11 @@ def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> 
 
 
 def load_model(
-    config: Mapping[str, Any], weights: Mapping[str, Any], task: TranslationTask, name: str
+    config: Mapping[str, Any],
+    weights: Mapping[str, Any],
+    task: TranslationTask,
+    name: str,
+    teacher: Path | None = None,
 ) -> BaseFairseqModel:
     """Build a model from its settings and load its weights; in float32, in eval mode, on the CPU.
 
@@ -63,7 +72,9 @@ def load_model(
         config: the model's settings, flat.
         weights: its state.
         task: gives the dictionaries.
-        name: what to call the model in errors.
+        name: path of the checkpoint; what to call the model in errors.
+        teacher: where the teacher of a phase-1 checkpoint is now; default: where it was, or else beside the checkpoint.
+            Its fingerprint tells whether it is the right one.
 
     Raises:
         DistillationError: the architecture is unknown, or the weights do not fit it.
@@ -73,7 +84,15 @@ def load_model(
         import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
     if kind not in ARCH_MODEL_REGISTRY:
         raise DistillationError(f"{name} is of architecture {kind!r}, which neither fairseq nor this plugin knows")
-    model = build_model(argparse.Namespace(**config), task)
+    settings = argparse.Namespace(**config)
+    if paths := config.get("teacher_path"):
+        recorded = Path(str(paths).split(",")[0].strip())
+        beside = Path(name).parent / recorded.name
+        if teacher is not None:
+            settings.teacher_path = str(teacher)
+        elif not recorded.is_file() and beside.is_file():
+            settings.teacher_path = str(beside)
+    model = build_model(settings, task)
     try:
         model.load_state_dict(dict(weights), strict=True)
     except (RuntimeError, KeyError) as error:

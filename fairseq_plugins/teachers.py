@@ -89,7 +89,12 @@ class Teacher:
         for side, own, language in zip(("source", "target"), (source, target), languages, strict=True):
             file = folder / f"dict.{language}.txt"
             stack = "encoder" if side == "source" else "decoder"
-            rows = len(self.raw_state[f"{stack}.embed_tokens.weight"])
+            if (embeddings := self.raw_state.get(f"{stack}.embed_tokens.weight")) is None:
+                raise DistillationError(
+                    f"teacher {self.path} has no {stack}.embed_tokens.weight; a teacher must be an encoder-decoder "
+                    "with embeddings"
+                )
+            rows = len(embeddings)
             if language and file.is_file():
                 symbols = Dictionary.load(str(file)).symbols
                 _require_equal(f"{side} dictionary of teacher {self.path}", symbols, own.symbols)

@@ -26,7 +26,14 @@ need() {
     [[ -n "$2" ]] || die "$1 is required; see $(basename "$0") --help"
 }
 
-# On a GPU fairseq trains in fp16; without one it needs --cpu, and bf16 autocast where the task offers it.
+# same_options FOLDER DESCRIPTION: what a stage made with other options must not be taken for its output.
+same_options() {
+    if [[ -e $1/options.txt && $(< "$1/options.txt") != "$2" ]]; then
+        die "$1 was made with other options ($(< "$1/options.txt")); remove the folder, or name another"
+    fi
+}
+
+# On a GPU fairseq trains in fp16; without one it needs --cpu.
 has_gpu() {
     python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 }
@@ -48,7 +55,7 @@ train() {
     if has_gpu; then device=(--fp16); fi
     # Resuming with other options, data or teachers would give a model that nothing describes.
     local option files=("$data"/dict.* "$data"/train.*) described=$data$(printf ' %q' "$@")
-    for option in "$@"; do
+    for option in $(printf '%s\n' "$@" | tr ',' '\n'); do  # several teachers come comma-separated
         if [[ -f $option ]]; then files+=("$option"); fi
     done
     described+=$'\n'$(sha256sum "${files[@]}")
@@ -59,5 +66,5 @@ train() {
     echo "$described" > "$save/options.txt"
     fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
         --num-workers 0 --required-batch-size-multiple 1 --log-format simple "$@"
-    python -m weightdistill.training_record "$save"
+    python -m fairseq_plugins.training_record "$save"
 }

@@ -28,6 +28,8 @@ while [[ $# -gt 0 ]]; do
     shift 2
 done
 need --raw "$RAW"; need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
+options="--raw $RAW --source $SOURCE --target $TARGET --tests '$TESTS' --vocab-size $VOCAB"
+same_options "$OUTPUT" "$options"
 [[ -e $OUTPUT/data-bin/done ]] && { echo "prepared already: $OUTPUT"; exit 0; }
 
 # Bad text is refused here, by file and line, before anything is built on it.
@@ -47,6 +49,7 @@ for split in train valid $TESTS; do
 done
 
 mkdir -p "$OUTPUT/pieces"
+echo "$options" > "$OUTPUT/options.txt"
 rm -rf "$OUTPUT/data-bin"
 if [[ ! -e $OUTPUT/spm.model ]]; then
     python -m weightdistill.subwords train "$OUTPUT/spm" "$VOCAB" "$RAW/train.$SOURCE" "$RAW/train.$TARGET"

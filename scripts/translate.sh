@@ -31,14 +31,17 @@ while [[ $# -gt 0 ]]; do
 done
 need --prepared "$PREPARED"; need --source "$SOURCE"; need --target "$TARGET"
 need --model "$MODEL"; need --output "$OUTPUT"
+options="--prepared $PREPARED --source $SOURCE --target $TARGET --model $MODEL --beam $BEAM"
+same_options "$OUTPUT" "$options"
 [[ -e $OUTPUT/data-bin/done ]] && { echo "translated already: $OUTPUT"; exit 0; }
 
 real=$PREPARED/pieces/train pieces=$OUTPUT/pieces
 mkdir -p "$pieces"
+echo "$options" > "$OUTPUT/options.txt"
 rm -rf "$OUTPUT/data-bin"
 if [[ ! -e $pieces/teacher.$TARGET ]]; then
     weightdistill translate "$MODEL" --data "$PREPARED/data-bin" --input "$real.$SOURCE" \
-        --output "$pieces/teacher.$TARGET" --beam "$BEAM" --batch-tokens "$BATCH_TOKENS"
+        --output "$pieces/teacher.$TARGET" --beam "$BEAM" --batch-tokens "$BATCH_TOKENS" --threads "$THREADS"
 fi
 expected=$(wc -l < "$real.$SOURCE") found=$(wc -l < "$pieces/teacher.$TARGET")
 [[ $found -eq $expected ]] \

@@ -106,37 +106,41 @@ class ClassGenerator(nn.Module):
     def mixing_matrix(self) -> Tensor:
         """W_L of every subset, laid out as a matrix over all teacher layers; shape (L_s, L_t)."""
         student, layer, row, column = self._layer_index
-        empty = self.W_L.new_zeros(len(self.group.student_names), len(self.group.teacher_names))
-        return empty.index_put((student, layer), self.W_L[row, column])
+        weights = _at_least_float32(self.W_L)
+        empty = weights.new_zeros(len(self.group.student_names), len(self.group.teacher_names))
+        return empty.index_put((student, layer), weights[row, column])
 
     def transform(self) -> Tensor:
         """The T_j of all student layers, before the gate; shape (L_s, O_s, I_s).
 
         All of it is linear, so layers are combined first, and then the map that costs less to apply first is.
         """
-        mixed = einsum(self.mixing_matrix(), self.teacher, "student teacher, teacher ... -> student ...")
+        mixed = einsum(
+            self.mixing_matrix(), _at_least_float32(self.teacher), "student teacher, teacher ... -> student ..."
+        )
         if self._map_in_first():
             return self._map_out(self._map_in(mixed))
         return self._map_in(self._map_out(mixed))
 
     def forward(self) -> Tensor:
-        """The student weights of this class, shape (L_s, O_s, I_s)."""
-        transformed = self.transform()
-        if self.gate_weight is None or self.gate_bias is None:
-            return transformed
-        return torch.addcmul(self.gate_bias, transformed.tanh(), self.gate_weight)
+        """The student weights of this class, shape (L_s, O_s, I_s), computed in float32 and of the parameters' type."""
+        generated = self.transform()
+        if self.gate_weight is not None and self.gate_bias is not None:
+            gate_weight, gate_bias = _at_least_float32(self.gate_weight), _at_least_float32(self.gate_bias)
+            generated = torch.addcmul(gate_bias, generated.tanh(), gate_weight)
+        return generated.to(self.W_L.dtype)
 
     def _map_in(self, weights: Tensor) -> Tensor:
         if self.W_I is None:
             return weights
         own = "student " if self.W_I.ndim == 3 else ""
-        return einsum(weights, self.W_I, f"student out in_t, {own}in_t in_s -> student out in_s")
+        return einsum(weights, _at_least_float32(self.W_I), f"student out in_t, {own}in_t in_s -> student out in_s")
 
     def _map_out(self, weights: Tensor) -> Tensor:
         if self.W_O is None:
             return weights
         own = "student " if self.W_O.ndim == 3 else ""
-        return einsum(weights, self.W_O, f"student out_t ..., {own}out_t out_s -> student out_s ...")
+        return einsum(weights, _at_least_float32(self.W_O), f"student out_t ..., {own}out_t out_s -> student out_s ...")
 
     def _map_in_first(self) -> bool:
         if self.W_O is None or self.W_I is None:
@@ -199,7 +203,7 @@ class WeightGenerator(nn.Module):
             )
 
     def forward(self) -> dict[str, Tensor]:
-        """The student's weights by canonical name, tied names included; always computed at full precision."""
+        """The student's weights by canonical name, tied names included; computed in float32, also in fp16 training."""
         state: dict[str, Tensor] = dict(self._copied())
         state.update((name.replace("/", "."), weight) for name, weight in self.trained.items())
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
@@ -245,6 +249,11 @@ class WeightGenerator(nn.Module):
 
 
 _COPY_PREFIX = "copied/"
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    """fairseq halves the parameters in fp16 training; what is computed from them is not rounded at each step."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _key(name: str) -> str:

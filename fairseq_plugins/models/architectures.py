@@ -1,6 +1,6 @@
 """Architectures of the stock `transformer`: students of a teacher, and the paper's teachers.
 
-They only fill in options, and are saved under the name `transformer`: a trained student needs no plugin.
+They only fill in options, and are saved under the name `transformer`, so that a trained student needs no model of ours.
 """
 
 from argparse import Namespace

@@ -83,6 +83,12 @@ class GeneratedTransformerModel(TransformerModel):
         for name, weight in weights.items():
             first_name.setdefault(id(weight), name)
         aliases = {name: first_name[id(weight)] for name, weight in weights.items() if first_name[id(weight)] != name}
+        for alias, name in aliases.items():
+            own, other = teacher.state.get(alias), teacher.state.get(name)
+            if own is not None and other is not None and not torch.equal(own, other):
+                logger.warning(
+                    "the student ties %s to %s, which differ in the teacher: only the latter is used", alias, name
+                )
         self._slots: dict[str, tuple[nn.Module, str]] = {}
         for name in weights:
             module_name, _, attribute = name.rpartition(".")
@@ -126,8 +132,8 @@ class GeneratedTransformerModel(TransformerModel):
         if found is not None and not torch.equal(found.cpu(), self.teacher_fingerprint.cpu()):
             raise DistillationError(
                 f"this generator was trained from the teacher with SHA-256 {_hex(found)}, but {self._teacher_path} has "
-                f"{_hex(self.teacher_fingerprint)}; give the right file (--teacher-path, or --model-overrides "
-                "\"{'teacher_path': '...'}\")"
+                f"{_hex(self.teacher_fingerprint)}; give the right file (fairseq-train --teacher-path, "
+                "fairseq-generate --model-overrides \"{'teacher_path': '...'}\", weightdistill export --teacher)"
             )
         result = super().load_state_dict(state_dict, *args, **kwargs)
         self._regenerate()

@@ -228,3 +228,13 @@ def test_a_corpus_that_cannot_be_used(
     printed = run("env", f"WEIGHTDISTILL_VENV={BIN.parent}", *command, fails=True)
     assert printed.splitlines()[-1] == f"prepare.sh: {raw}/{message}"
     assert not output.exists()
+
+
+def test_a_corpus_prepared_with_other_options_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    output = tmp_path / "prepared"
+    (output / "data-bin").mkdir(parents=True)
+    (output / "data-bin" / "done").touch()
+    (output / "options.txt").write_text("--vocab-size 16000\n", encoding="utf-8")
+    command = ["bash", STAGES / "prepare.sh", "--raw", tmp_path, "--source", "aa", "--target", "bb", "--output", output]
+    printed = run("env", f"WEIGHTDISTILL_VENV={BIN.parent}", *command, fails=True)
+    assert "prepared was made with other options (--vocab-size 16000); remove the folder" in printed

@@ -138,3 +138,31 @@ def test_an_export_needs_real_batches(tiny: Training, tmp_path: Path) -> None:
     with pytest.raises(DistillationError, match=r"has no subset 'absent' .*name another with --subset"):
         export(tiny.last, tmp_path / "tiny.pt", subset="absent")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tiny: Training, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.bin").touch()
+    (model / "precious.txt").touch()
+    with pytest.raises(DistillationError, match="holds something else"):
+        export(tiny.last, tmp_path / "plain.pt", ctranslate2=model)
+    with pytest.raises(DistillationError, match="a folder of its own"):
+        export(tiny.last, tmp_path / "both" / "plain.pt", ctranslate2=tmp_path / "both")
+    with pytest.raises(DistillationError, match="must name a file to write, but is a folder"):
+        export(tiny.last, model, ctranslate2=tmp_path / "ct2")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["model", "model.bin", "precious.txt"]
+
+
+def test_a_teacher_that_has_moved_is_found_beside_the_checkpoint_or_where_it_is_named(
+    tiny: Training, teacher: Path, tmp_path: Path
+) -> None:
+    state = checkpoint.read(tiny.last)
+    state["cfg"]["model"].teacher_path = f"gone/{teacher.name}"
+    moved = tmp_path / "phase1" / "checkpoint.pt"
+    checkpoint.write(state, moved)
+    with pytest.raises(DistillationError, match=f"gone/{teacher.name} does not exist"):
+        export(moved, tmp_path / "plain.pt")
+    assert export(moved, tmp_path / "plain.pt", teacher=teacher).largest_difference == 0
+    (moved.parent / teacher.name).symlink_to(teacher)
+    assert export(moved, tmp_path / "plain.pt").largest_difference == 0

@@ -3,6 +3,7 @@
 There T is (I_t x O_t), while PyTorch keeps (O, I): every matrix is transposed on its way in and on its way out.
 """
 
+import copy
 import math
 
 import pytest
@@ -265,3 +266,12 @@ def test_autocast_does_not_round_the_weights(build, tiny_student, precision):
     with torch.autocast("cpu", precision):
         state = generator()
     assert all(torch.equal(weight, expected[name]) for name, weight in state.items())
+
+
+def test_half_precision_training_does_not_round_on_the_way(build, tiny_student):
+    exact = build(tiny_student, GeneratorConfig(map_init="xavier", gate_init="ones"), dtype=torch.float32)
+    halved = copy.deepcopy(exact).half()
+    expected = copy.deepcopy(halved).float()()
+    for name, weight in halved().items():
+        assert weight.dtype == torch.float16
+        assert torch.equal(weight, expected[name].half()), name

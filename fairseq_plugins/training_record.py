@@ -1,6 +1,6 @@
 """What a finished training cost, read off its last checkpoint.
 
-    python -m weightdistill.training_record SAVE_DIR      writes SAVE_DIR/training.json
+    python -m fairseq_plugins.training_record SAVE_DIR      writes SAVE_DIR/training.json
 
 fairseq adds up the seconds over all resumes and keeps them in the checkpoint, so that a training that was killed and
 resumed counts in full, less what it lost. Knows the form of a fairseq checkpoint, nothing about models.

@@ -1,0 +1,48 @@
+"""The quick start as a user runs it, and the bar that its students have to reach."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def quickstart(output: Path) -> str:
+    result = subprocess.run(
+        [ROOT / "scripts/quickstart.sh"],
+        env={**os.environ, "WEIGHTDISTILL_VENV": str(Path(sys.executable).parents[1]), "QUICKSTART_DIR": str(output)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    logs = "".join(f"\n--- {log}\n{log.read_text()[-2000:]}" for log in output.glob("logs/*.log"))
+    assert result.returncode == 0, result.stdout[-4000:] + logs
+    return result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_text_becomes_a_table_and_a_second_run_repeats_nothing(tmp_path):
+    quickstart(tmp_path)
+    results = json.loads((tmp_path / "results/results.json").read_text())
+    rows = {row["method"]: row for row in results["rows"]}
+    bleu = {method: row["scores"]["test"]["bleu"]["mean"] for method, row in rows.items()}
+    assert bleu["teacher"] > 55
+    assert bleu["plain"] < bleu["teacher"] - 5, "the language is so easy that one decoder layer does"
+    assert bleu["wd"] > max(bleu["plain"], bleu["kd"]) + 5
+    assert rows["plain"]["parameters"] == rows["kd"]["parameters"] == rows["wd"]["parameters"]
+    assert rows["wd"]["parameters"] < rows["teacher"]["parameters"] / 2
+    assert sum(rows["wd"]["training_updates"][0]) == sum(rows["kd"]["training_updates"][0])
+    for method in ("plain", "kd", "wd"):
+        for engine in ("fairseq", "ctranslate2"):
+            assert rows[method]["speed"][engine]["1"]["ratio"]["median"] > 1.2
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
+    printed = quickstart(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == before
+    assert "WD student, TINY" in printed
