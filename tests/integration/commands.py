@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +22,35 @@ TRAINING = [
     *("--cpu", "--num-workers", 0, "--optimizer", "adam", "--lr", 5e-3, "--max-tokens", 400, "--seed", 1),
     *("--log-format", "simple", "--log-interval", 1, "--required-batch-size-multiple", 1),
 ]
+
+
+PHASE1_UPDATES = 24
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A folder of fairseq-preprocess, and the pieces that it was made of."""
+
+    data: Path
+    pieces: Path
+
+    def sentences(self, split: str) -> list[str]:
+        """The source sentences of a split."""
+        return (self.pieces / f"{split}.aa").read_text(encoding="utf-8").splitlines()
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training: its folder of checkpoints, the command that made it, and what it printed."""
+
+    folder: Path
+    command: list[object]
+    log: str
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last update."""
+        return self.folder / "checkpoint_last.pt"
 
 
 def environment() -> dict[str, str]:

@@ -2,40 +2,13 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from commands import TEACHER_SHAPE, TRAINING, phase1, run
+from commands import PHASE1_UPDATES, TEACHER_SHAPE, TRAINING, Corpus, Training, phase1, run
 
 PHASE1_UPDATES = 40
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A folder of fairseq-preprocess, and the pieces that it was made of."""
-
-    data: Path
-    pieces: Path
-
-    def sentences(self, split: str) -> list[str]:
-        """The source sentences of a split."""
-        return (self.pieces / f"{split}.aa").read_text(encoding="utf-8").splitlines()
-
-
-@dataclass(frozen=True)
-class Training:
-    """A finished training: its folder of checkpoints, the command that made it, and what it printed."""
-
-    folder: Path
-    command: list[object]
-    log: str
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint of the last update."""
-        return self.folder / "checkpoint_last.pt"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import BIN, ROOT, TEACHER_SHAPE, TRAINING, phase1, run
-from conftest import Corpus, Training
+from commands import BIN, ROOT, TEACHER_SHAPE, TRAINING, Corpus, Training, phase1, run
 from fairseq.data import Dictionary
 
 from fairseq_plugins import students, teachers

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import PLUGIN, hypotheses, run
-from conftest import Corpus, Training
+from commands import PLUGIN, Corpus, Training, hypotheses, run
 
 from weightdistill import checkpoint
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import PLUGIN, hypotheses, run
-from conftest import Corpus, Training
+from commands import PLUGIN, Corpus, Training, hypotheses, run
 from fairseq.sequence_generator import SequenceGenerator
 from safetensors.torch import load_file
 

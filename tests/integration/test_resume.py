@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import run, start
-from conftest import PHASE1_UPDATES, Training
+from commands import PHASE1_UPDATES, Training, run, start
 
 from weightdistill import checkpoint
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import PLUGIN, TEACHER_SHAPE, TRAINING, hypotheses, phase1, run, start
-from conftest import PHASE1_UPDATES, Corpus, Training
+from commands import PHASE1_UPDATES, PLUGIN, TEACHER_SHAPE, TRAINING, Corpus, Training, hypotheses, phase1, run, start
 from torch import Tensor
 
 from fairseq_plugins.export import export
