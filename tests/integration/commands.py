@@ -24,7 +24,7 @@ TRAINING = [
 ]
 
 
-PHASE1_UPDATES = 24
+PHASE1_UPDATES = 40
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ import pytest
 import torch
 from commands import PHASE1_UPDATES, TEACHER_SHAPE, TRAINING, Corpus, Training, phase1, run
 
-PHASE1_UPDATES = 40
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
