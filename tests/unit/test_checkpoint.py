@@ -107,8 +107,6 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, state, zipped, place):
     with pytest.raises(DistillationError, match=r"objects other than tensors and settings.*run code: .*getattr"):
         checkpoint.read(path)
     assert not marker.exists()
-    torch.load(path, weights_only=False)  # the file would have
-    assert marker.exists()
 
 
 def test_a_bare_hostile_pickle_runs_nothing(tmp_path):
@@ -117,7 +115,7 @@ def test_a_bare_hostile_pickle_runs_nothing(tmp_path):
     with pytest.raises(DistillationError, match=r"hostile\.pt"):
         checkpoint.read(path)
     assert not marker.exists()
-    pickle.loads(path.read_bytes())
+    pickle.loads(path.read_bytes())  # which does run it: the bomb is live
     assert marker.exists()
 
 
