@@ -159,7 +159,7 @@ def _provenance(state: Mapping[str, Any], source: Path) -> dict[str, Any]:
     own = {key: value for key, value in model.items() if key.startswith(_OWN_SETTINGS)}
     fingerprint = state["model"].get("teacher_fingerprint")
     if fingerprint is not None:
-        own["teacher_sha256"] = bytes(fingerprint.tolist()).hex()
+        own["teacher_sha256"] = checkpoint.fingerprint_text(fingerprint)
     return {"version": __version__, "source_sha256": checkpoint.fingerprint(source), **own}
 
 

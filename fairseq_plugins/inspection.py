@@ -54,8 +54,8 @@ def _storage(weight: Tensor) -> tuple[int, int]:
 
 def _generator_lines(weights: Mapping[str, Tensor], config: Mapping[str, object]) -> list[str]:
     total = sum(weight.numel() for name, weight in weights.items() if name.startswith("generator."))
-    digest = weights.get("teacher_fingerprint")
-    fingerprint = "not recorded" if digest is None else bytes(digest.tolist()).hex()
+    found = weights.get("teacher_fingerprint")
+    fingerprint = "not recorded" if found is None else checkpoint.fingerprint_text(found)
     options = ", ".join(
         f"{name.removeprefix('generator_')}={value}" for name, value in config.items() if name.startswith("generator_")
     )

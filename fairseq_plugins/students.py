@@ -18,6 +18,7 @@ from weightdistill.shape import StackShape, TransformerShape, student_shape
 
 logger = logging.getLogger(__name__)
 
+# What fairseq calls the fields of a StackShape.
 _SHAPE_OPTIONS = {"layers": "layers", "width": "embed_dim", "ffn": "ffn_embed_dim", "heads": "attention_heads"}
 # These belong to one model's shape or start, and mean nothing for another.
 _NOT_INHERITED = {
@@ -47,9 +48,7 @@ def fill_in(args: Namespace) -> None:
         if not hasattr(args, option) and option in teacher.config:
             setattr(args, option, teacher.config[option])
     shape = shape_of(args, teacher.shape)
-    for stack in ("encoder", "decoder"):
-        for field, option in _SHAPE_OPTIONS.items():
-            setattr(args, f"{stack}_{option}", getattr(getattr(shape, stack), field))
+    vars(args).update(shape_options(shape))
     _untie(args, shape)
     base_architecture(args)
 
@@ -74,6 +73,15 @@ def shape_of(args: Namespace, teacher: TransformerShape) -> TransformerShape:
             raise DistillationError(f"student's {name}: {error}") from None
 
     return TransformerShape(encoder=stack("encoder"), decoder=stack("decoder"))
+
+
+def shape_options(shape: TransformerShape) -> dict[str, int]:
+    """A shape as options of fairseq's `transformer`: encoder_layers, encoder_embed_dim and so on."""
+    return {
+        f"{stack}_{option}": getattr(getattr(shape, stack), field)
+        for stack in ("encoder", "decoder")
+        for field, option in _SHAPE_OPTIONS.items()
+    }
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_MODEL_REGISTRY, build_model, import_models
 from torch import Tensor
 
+from fairseq_plugins.students import shape_options
 from weightdistill import checkpoint
 from weightdistill.benchmark import Spread, machine, text_table
 from weightdistill.errors import DistillationError
@@ -214,15 +215,8 @@ def _with_width(shape: TransformerShape, width: int | None) -> TransformerShape:
 
 def _write_teacher(path: Path, shape: TransformerShape, *, pre_norm: bool, task: _DummyTask) -> None:
     """Write a random teacher of this shape, with untied embeddings as in the paper."""
-    options: dict[str, Any] = {"_name": "transformer", "arch": "transformer", "dropout": 0.1}
-    for name, stack in (("encoder", shape.encoder), ("decoder", shape.decoder)):
-        options |= {
-            f"{name}_layers": stack.layers,
-            f"{name}_embed_dim": stack.width,
-            f"{name}_ffn_embed_dim": stack.ffn,
-            f"{name}_attention_heads": stack.heads,
-            f"{name}_normalize_before": pre_norm,
-        }
+    options: dict[str, Any] = {"_name": "transformer", "arch": "transformer", "dropout": 0.1, **shape_options(shape)}
+    options |= {f"{stack}_normalize_before": pre_norm for stack in ("encoder", "decoder")}
     arguments = argparse.Namespace(**options)
     model = build_model(arguments, task)  # fills in the defaults of the other options
     settings = {"model": checkpoint.plain(arguments), "task": {"_name": "translation", "data": ""}}

@@ -97,6 +97,16 @@ def fingerprint(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_tensor(fingerprint: str) -> Tensor:
+    """A SHA-256 in hexadecimal digits as a tensor (32,) of bytes, the form that a checkpoint can hold."""
+    return torch.tensor(list(bytes.fromhex(fingerprint)), dtype=torch.int64)
+
+
+def fingerprint_text(fingerprint: Tensor) -> str:
+    """The reverse of :func:`fingerprint_tensor`."""
+    return bytes(fingerprint.tolist()).hex()
+
+
 def write(state: Mapping[str, Any], path: str | Path) -> None:
     """Write a checkpoint under a temporary name, then rename it.
 

@@ -39,16 +39,9 @@ def teacher_deep(args: Namespace) -> None:
 
 
 def _teacher(preset: str, args: Namespace) -> None:
-    for stack in ("encoder", "decoder"):
-        shape = getattr(TEACHERS[preset], stack)
-        for option, value in (
-            ("layers", shape.layers),
-            ("embed_dim", shape.width),
-            ("ffn_embed_dim", shape.ffn),
-            ("attention_heads", shape.heads),
-        ):
-            if not hasattr(args, f"{stack}_{option}"):
-                setattr(args, f"{stack}_{option}", value)
+    for option, value in students.shape_options(TEACHERS[preset]).items():
+        if not hasattr(args, option):
+            setattr(args, option, value)
     base_architecture(args)
     _save_as_transformer(args)
 
