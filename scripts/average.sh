@@ -9,16 +9,7 @@
 source "$(dirname "$0")/common.sh"
 
 CHECKPOINTS='' LAST=5 OUTPUT=''
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --checkpoints) CHECKPOINTS=$2 ;;
-        --last) LAST=$2 ;;
-        --output) OUTPUT=$2 ;;
-        --help) usage; exit 0 ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+options "$@"
 need --checkpoints "$CHECKPOINTS"; need --output "$OUTPUT"
 
 mapfile -t files < <(

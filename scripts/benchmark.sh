@@ -17,28 +17,13 @@
 source "$(dirname "$0")/common.sh"
 
 INPUT='' DATA='' OUTPUT='' BEAM=4 BATCHES='1 64' SENTENCES=200 REPETITIONS=3 THREADS=1
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --input) INPUT=$2 ;;
-        --data) DATA=$2 ;;
-        --output) OUTPUT=$2 ;;
-        --beam) BEAM=$2 ;;
-        --batches) BATCHES=$2 ;;
-        --sentences) SENTENCES=$2 ;;
-        --repetitions) REPETITIONS=$2 ;;
-        --threads) THREADS=$2 ;;
-        --help) usage; exit 0 ;;
-        --) shift; break ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+options "$@"
 need --input "$INPUT"; need --data "$DATA"; need --output "$OUTPUT"
-[[ $# -gt 0 ]] || die "no models; name their folders after --"
+[[ ${#REST[@]} -gt 0 ]] || die "no models; name their folders after --"
 
-options=(--input "$INPUT" --data "$DATA" --beam "$BEAM" --sentences "$SENTENCES" --repetitions "$REPETITIONS"
+arguments=(--input "$INPUT" --data "$DATA" --beam "$BEAM" --sentences "$SENTENCES" --repetitions "$REPETITIONS"
     --threads "$THREADS")
-for size in $BATCHES; do options+=(--batch-size "$size"); done
+for size in $BATCHES; do arguments+=(--batch-size "$size"); done
 mkdir -p "$OUTPUT"
-weightdistill benchmark "${@/%//model.pt}" "${options[@]}" --json "$OUTPUT/fairseq.json"
-weightdistill benchmark "${@/%//ctranslate2}" "${options[@]}" --json "$OUTPUT/ctranslate2.json"
+weightdistill benchmark "${REST[@]/%//model.pt}" "${arguments[@]}" --json "$OUTPUT/fairseq.json"
+weightdistill benchmark "${REST[@]/%//ctranslate2}" "${arguments[@]}" --json "$OUTPUT/ctranslate2.json"

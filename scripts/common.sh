@@ -1,4 +1,4 @@
-# Shared by every stage in this folder: strict mode, the environment, the allocator settings, and four small helpers.
+# Shared by every stage in this folder: strict mode, the environment, the allocator settings, and small helpers.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -19,6 +19,25 @@ die() {
 # The comment block at the head of a stage is its help text.
 usage() {
     awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
+}
+
+# options ARGUMENTS...: for each `--some-name VALUE` that the help text lists, sets SOME_NAME; what follows a `--` goes
+# to REST.
+options() {
+    REST=()
+    while [[ $# -gt 0 ]]; do
+        [[ $1 != --help ]] || { usage; exit 0; }
+        [[ $1 == --* ]] && grep -qF -- "#   $1 " "$0" || die "unknown option $1; see --help"
+        if [[ $1 == -- ]]; then
+            REST=("${@:2}")
+            return
+        fi
+        [[ $# -ge 2 ]] || die "$1 needs a value; see --help"
+        local name=${1#--}
+        name=${name//-/_}
+        printf -v "${name^^}" %s "$2"
+        shift 2
+    done
 }
 
 # need NAME VALUE: an option without which the stage has nothing to do.

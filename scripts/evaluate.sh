@@ -15,22 +15,7 @@
 source "$(dirname "$0")/common.sh"
 
 MODEL='' PREPARED='' RAW='' SOURCE='' TARGET='' OUTPUT='' TESTS=test BEAM=5 LENGTH_PENALTY=1.0
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --model) MODEL=$2 ;;
-        --prepared) PREPARED=$2 ;;
-        --raw) RAW=$2 ;;
-        --source) SOURCE=$2 ;;
-        --target) TARGET=$2 ;;
-        --output) OUTPUT=$2 ;;
-        --tests) TESTS=$2 ;;
-        --beam) BEAM=$2 ;;
-        --length-penalty) LENGTH_PENALTY=$2 ;;
-        --help) usage; exit 0 ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+options "$@"
 need --model "$MODEL"; need --prepared "$PREPARED"; need --raw "$RAW"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 

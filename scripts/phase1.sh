@@ -14,23 +14,9 @@
 #   -- ...                    hyper-parameters and single options, e.g. -- --generator-layer-init mean
 source "$(dirname "$0")/common.sh"
 
-DATA='' TEACHER='' OUTPUT='' PRESET=tiny GENERATOR=default WEIGHT=0.5 TEMPERATURE=1
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --data) DATA=$2 ;;
-        --teacher) TEACHER=$2 ;;
-        --output) OUTPUT=$2 ;;
-        --preset) PRESET=$2 ;;
-        --generator) GENERATOR=$2 ;;
-        --distillation-weight) WEIGHT=$2 ;;
-        --temperature) TEMPERATURE=$2 ;;
-        --help) usage; exit 0 ;;
-        --) shift; break ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+DATA='' TEACHER='' OUTPUT='' PRESET=tiny GENERATOR=default DISTILLATION_WEIGHT=0.5 TEMPERATURE=1
+options "$@"
 need --data "$DATA"; need --teacher "$TEACHER"; need --output "$OUTPUT"
 train "$OUTPUT" "$DATA" --task distillation --arch generated_transformer --generator "$GENERATOR" \
     --student-preset "$PRESET" --teacher-path "$TEACHER" \
-    --criterion distillation --distillation-weight "$WEIGHT" --temperature "$TEMPERATURE" "$@"
+    --criterion distillation --distillation-weight "$DISTILLATION_WEIGHT" --temperature "$TEMPERATURE" "${REST[@]}"

@@ -13,23 +13,9 @@
 #   -- ...                    hyper-parameters, e.g. -- --lr 7e-4 --warmup-updates 1000 --max-update 30000
 source "$(dirname "$0")/common.sh"
 
-DATA='' TEACHER='' STUDENT='' OUTPUT='' PRESET=tiny WEIGHT=0.5 TEMPERATURE=1
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --data) DATA=$2 ;;
-        --teacher) TEACHER=$2 ;;
-        --student) STUDENT=$2 ;;
-        --output) OUTPUT=$2 ;;
-        --preset) PRESET=$2 ;;
-        --distillation-weight) WEIGHT=$2 ;;
-        --temperature) TEMPERATURE=$2 ;;
-        --help) usage; exit 0 ;;
-        --) shift; break ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+DATA='' TEACHER='' STUDENT='' OUTPUT='' PRESET=tiny DISTILLATION_WEIGHT=0.5 TEMPERATURE=1
+options "$@"
 need --data "$DATA"; need --teacher "$TEACHER"; need --student "$STUDENT"; need --output "$OUTPUT"
 train "$OUTPUT" "$DATA" --task distillation --arch student --student-preset "$PRESET" --teacher-path "$TEACHER" \
     --finetune-from-model "$STUDENT" \
-    --criterion distillation --distillation-weight "$WEIGHT" --temperature "$TEMPERATURE" "$@"
+    --criterion distillation --distillation-weight "$DISTILLATION_WEIGHT" --temperature "$TEMPERATURE" "${REST[@]}"

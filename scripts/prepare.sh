@@ -12,24 +12,11 @@
 #   --threads N      worker processes (default: 2)
 source "$(dirname "$0")/common.sh"
 
-RAW='' SOURCE='' TARGET='' OUTPUT='' TESTS=test VOCAB=32000 THREADS=2
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --raw) RAW=$2 ;;
-        --source) SOURCE=$2 ;;
-        --target) TARGET=$2 ;;
-        --output) OUTPUT=$2 ;;
-        --tests) TESTS=$2 ;;
-        --vocab-size) VOCAB=$2 ;;
-        --threads) THREADS=$2 ;;
-        --help) usage; exit 0 ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+RAW='' SOURCE='' TARGET='' OUTPUT='' TESTS=test VOCAB_SIZE=32000 THREADS=2
+options "$@"
 need --raw "$RAW"; need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
-options="--raw $RAW --source $SOURCE --target $TARGET --tests '$TESTS' --vocab-size $VOCAB"
-same_options "$OUTPUT" "$options"
+described="--raw $RAW --source $SOURCE --target $TARGET --tests '$TESTS' --vocab-size $VOCAB_SIZE"
+same_options "$OUTPUT" "$described"
 [[ -e $OUTPUT/data-bin/done ]] && { echo "prepared already: $OUTPUT"; exit 0; }
 
 # Bad text is refused here, by file and line, before anything is built on it.
@@ -49,10 +36,10 @@ for split in train valid $TESTS; do
 done
 
 mkdir -p "$OUTPUT/pieces"
-echo "$options" > "$OUTPUT/options.txt"
+echo "$described" > "$OUTPUT/options.txt"
 rm -rf "$OUTPUT/data-bin"
 if [[ ! -e $OUTPUT/spm.model ]]; then
-    python -m weightdistill.subwords train "$OUTPUT/spm" "$VOCAB" "$RAW/train.$SOURCE" "$RAW/train.$TARGET"
+    python -m weightdistill.subwords train "$OUTPUT/spm" "$VOCAB_SIZE" "$RAW/train.$SOURCE" "$RAW/train.$TARGET"
 fi
 for split in train valid $TESTS; do
     for lang in "$SOURCE" "$TARGET"; do

@@ -12,21 +12,8 @@
 #   -- ...                    hyper-parameters, e.g. -- --lr 7e-4 --warmup-updates 4000 --max-update 60000
 source "$(dirname "$0")/common.sh"
 
-DATA='' TEACHER='' OUTPUT='' PRESET=tiny WEIGHT=0 TEMPERATURE=1
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --data) DATA=$2 ;;
-        --teacher) TEACHER=$2 ;;
-        --output) OUTPUT=$2 ;;
-        --preset) PRESET=$2 ;;
-        --distillation-weight) WEIGHT=$2 ;;
-        --temperature) TEMPERATURE=$2 ;;
-        --help) usage; exit 0 ;;
-        --) shift; break ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+DATA='' TEACHER='' OUTPUT='' PRESET=tiny DISTILLATION_WEIGHT=0 TEMPERATURE=1
+options "$@"
 need --data "$DATA"; need --teacher "$TEACHER"; need --output "$OUTPUT"
 train "$OUTPUT" "$DATA" --task distillation --arch student --student-preset "$PRESET" --teacher-path "$TEACHER" \
-    --criterion distillation --distillation-weight "$WEIGHT" --temperature "$TEMPERATURE" "$@"
+    --criterion distillation --distillation-weight "$DISTILLATION_WEIGHT" --temperature "$TEMPERATURE" "${REST[@]}"

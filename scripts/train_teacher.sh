@@ -9,15 +9,6 @@
 source "$(dirname "$0")/common.sh"
 
 DATA='' OUTPUT=''
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --data) DATA=$2 ;;
-        --output) OUTPUT=$2 ;;
-        --help) usage; exit 0 ;;
-        --) shift; break ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+options "$@"
 need --data "$DATA"; need --output "$OUTPUT"
-train "$OUTPUT" "$DATA" --task translation --arch transformer --criterion label_smoothed_cross_entropy "$@"
+train "$OUTPUT" "$DATA" --task translation --arch transformer --criterion label_smoothed_cross_entropy "${REST[@]}"

@@ -14,30 +14,16 @@
 source "$(dirname "$0")/common.sh"
 
 PREPARED='' SOURCE='' TARGET='' MODEL='' OUTPUT='' BEAM=5 BATCH_TOKENS=4096 THREADS=2
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --prepared) PREPARED=$2 ;;
-        --source) SOURCE=$2 ;;
-        --target) TARGET=$2 ;;
-        --model) MODEL=$2 ;;
-        --output) OUTPUT=$2 ;;
-        --beam) BEAM=$2 ;;
-        --batch-tokens) BATCH_TOKENS=$2 ;;
-        --threads) THREADS=$2 ;;
-        --help) usage; exit 0 ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+options "$@"
 need --prepared "$PREPARED"; need --source "$SOURCE"; need --target "$TARGET"
 need --model "$MODEL"; need --output "$OUTPUT"
-options="--prepared $PREPARED --source $SOURCE --target $TARGET --model $MODEL --beam $BEAM"
-same_options "$OUTPUT" "$options"
+described="--prepared $PREPARED --source $SOURCE --target $TARGET --model $MODEL --beam $BEAM"
+same_options "$OUTPUT" "$described"
 [[ -e $OUTPUT/data-bin/done ]] && { echo "translated already: $OUTPUT"; exit 0; }
 
 real=$PREPARED/pieces/train pieces=$OUTPUT/pieces
 mkdir -p "$pieces"
-echo "$options" > "$OUTPUT/options.txt"
+echo "$described" > "$OUTPUT/options.txt"
 rm -rf "$OUTPUT/data-bin"
 if [[ ! -e $pieces/teacher.$TARGET ]]; then
     weightdistill translate "$MODEL" --data "$PREPARED/data-bin" --input "$real.$SOURCE" \

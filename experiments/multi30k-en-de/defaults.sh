@@ -12,24 +12,13 @@
 source "$(dirname "$0")/../../scripts/common.sh"
 
 WORK='' EPOCHS=1 JOBS=1 OUTPUT=$ROOT/experiments/multi30k-en-de/results/defaults.tsv
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --work) WORK=$2 ;;
-        --epochs) EPOCHS=$2 ;;
-        --jobs) JOBS=$2 ;;
-        --output) OUTPUT=$2 ;;
-        --help) usage; exit 0 ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+options "$@"
 need --work "$WORK"
 [[ -e $WORK/teacher/average.pt ]] || die "$WORK has no teacher/average.pt; run the experiment's workflow first"
 
-# As in config.yaml
-TRAINING=(--seed 1 --label-smoothing 0.1 --dropout 0.1 --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 1.0
-    --lr 1.5e-3 --lr-scheduler inverse_sqrt --warmup-updates 800 --max-tokens 1024 --max-epoch "$EPOCHS"
-    --no-epoch-checkpoints --log-interval 200)
+# The experiment's own options of phase 1; shell words, quotes and all.
+read_options='import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["phase1_options"])'
+eval "TRAINING=($(python -c "$read_options" "$(dirname "$0")/config.yaml") --max-epoch $EPOCHS --seed 1)"
 VARIANTS=(
     '--generator default'
     '--generator paper'
@@ -60,19 +49,19 @@ measure() {
     echo "measured: $1"
 }
 
-for options in "${VARIANTS[@]}"; do
+for variant in "${VARIANTS[@]}"; do
     while [[ $(jobs -rp | wc -l) -ge $JOBS ]]; do wait -n; done
-    measure "$options" &
+    measure "$variant" &
 done
 while [[ -n $(jobs -rp) ]]; do wait -n; done
 
 mkdir -p "$(dirname "$OUTPUT")"
 {
     printf 'options\tvalidation loss after %s epochs\n' "$EPOCHS"
-    for options in "${VARIANTS[@]}"; do
+    for variant in "${VARIANTS[@]}"; do
         loss=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["best_validation_loss"])' \
-            "$(folder "$options")/training.json")
-        printf '%s\t%s\n' "$options" "$loss"
+            "$(folder "$variant")/training.json")
+        printf '%s\t%s\n' "$variant" "$loss"
     done
 } > "$OUTPUT.writing"
 mv "$OUTPUT.writing" "$OUTPUT"

@@ -10,15 +10,7 @@
 source "$(dirname "$0")/../../scripts/common.sh"
 
 OUTPUT='' DATA_DIR=${MULTI30K_DIR:-}
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --output) OUTPUT=$2 ;;
-        --data-dir) DATA_DIR=$2 ;;
-        --help) usage; exit 0 ;;
-        *) die "unknown option $1; see --help" ;;
-    esac
-    shift 2
-done
+options "$@"
 need --output "$OUTPUT"
 ADDRESS=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
 mkdir -p "$OUTPUT"

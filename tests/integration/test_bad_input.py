@@ -237,3 +237,19 @@ def test_a_corpus_prepared_with_other_options_is_not_taken_for_this_one(tmp_path
     command = ["bash", STAGES / "prepare.sh", "--raw", tmp_path, "--source", "aa", "--target", "bb", "--output", output]
     printed = run("env", f"WEIGHTDISTILL_VENV={BIN.parent}", *command, fails=True)
     assert "prepared was made with other options (--vocab-size 16000); remove the folder" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--outptu", "x"], "unknown option --outptu; see --help"),
+        (["x"], "unknown option x; see --help"),
+        (["--raw"], "--raw needs a value; see --help"),
+        (["--raw", "x", "--source", "aa"], "--target is required; see prepare.sh --help"),
+        (["--", "--lr", "1"], "unknown option --; see --help"),
+    ],
+)
+def test_wrong_options_of_a_stage(arguments: list[str], message: str) -> None:
+    command = ["bash", STAGES / "prepare.sh", *arguments]
+    printed = run("env", f"WEIGHTDISTILL_VENV={BIN.parent}", *command, fails=True)
+    assert printed.splitlines()[-1] == f"prepare.sh: {message}"
