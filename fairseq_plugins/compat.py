@@ -1,24 +1,53 @@
-"""What stock fairseq needs in order to load and resume its own checkpoints with today's torch.
+"""What stock fairseq needs in order to load and resume its own checkpoints with today's torch, and to be distilled.
 
 - torch >= 2.6 loads with weights_only=True and refuses the `argparse.Namespace` in fairseq's checkpoints. Declaring
   that one class safe, as `weightdistill.checkpoint` does, keeps loading safe.
 - fairseq copies a finished checkpoint to `checkpoint_last.pt` in place: a process that is killed meanwhile leaves half
   a file, from which nothing resumes. Copying beside it and renaming leaves the old file or the new one. (Where the
   optional package iopath is installed, fairseq writes through that, and this does not apply.)
+- fairseq 0.12.2 (no earlier or later release) keeps every encoder layer's matrices a second time, as Parameters that
+  are never trained, for a fast path in eval mode. They would count twice, and a student's weights would not reach
+  them: here its layers are built and loaded without, and take the usual path. Stock fairseq makes the copies again
+  when it loads.
 """
 
+import functools
 import os
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 from fairseq.file_io import IOPathManager, PathManager
+from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+from torch import nn
 
 from weightdistill import checkpoint as checkpoint  # declares argparse.Namespace safe
+from weightdistill.layout import is_copy
 
 
 def apply() -> None:
-    """Put the second in place; may be called more than once. Importing this module did the first."""
+    """Put the second and third in place; may be called more than once. Importing this module did the first."""
     if IOPathManager is None:
         PathManager.copy = staticmethod(_copy)
+    loading = TransformerEncoderLayerBase._load_from_state_dict
+    if loading not in (nn.Module._load_from_state_dict, _load_without_copies):
+        TransformerEncoderLayerBase.__init__ = _without_copies(TransformerEncoderLayerBase.__init__)
+        TransformerEncoderLayerBase._load_from_state_dict = _load_without_copies
+
+
+def _without_copies(build: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(build)
+    def build_without_copies(layer: nn.Module, *args: Any, **named_args: Any) -> None:
+        build(layer, *args, **named_args)
+        layer._parameters.clear()  # all else that the layer holds belongs to modules below it
+
+    return build_without_copies
+
+
+def _load_without_copies(layer: nn.Module, state: dict[str, Any], prefix: str, *args: Any) -> None:
+    for name in [name for name in state if name.startswith(prefix) and is_copy(name)]:
+        del state[name]
+    nn.Module._load_from_state_dict(layer, state, prefix, *args)
 
 
 def _copy(source: str, destination: str, overwrite: bool = False) -> bool:

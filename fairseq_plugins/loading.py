@@ -12,8 +12,12 @@ from fairseq.data import data_utils
 from fairseq.models import ARCH_MODEL_REGISTRY, BaseFairseqModel, build_model, import_models
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
+from fairseq_plugins import compat
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
+from weightdistill.layout import is_copy
+
+compat.apply()
 
 TASK_SETTINGS = ("left_pad_source", "left_pad_target", "max_source_positions", "max_target_positions")
 """Settings of a translation task that a model was trained under and is to be used under."""
@@ -94,7 +98,8 @@ def load_model(
             settings.teacher_path = str(beside)
     model = build_model(settings, task)
     try:
-        model.load_state_dict(dict(weights), strict=True)
+        own = {name: weight for name, weight in weights.items() if not is_copy(name)}
+        model.load_state_dict(own, strict=True)
     except (RuntimeError, KeyError) as error:
         raise DistillationError(
             f"the weights of {name} do not fit the model that its settings and the dictionaries of {task.cfg.data} "

@@ -96,6 +96,8 @@ _RENAMES = (
     (r"decoder\.embed_out", r"decoder.output_projection.weight"),
 )
 _BUFFERS = re.compile(r"(encoder|decoder)\.(version|embed_positions\._float_tensor)")
+# fairseq 0.12.2 keeps every encoder layer's matrices a second time, for a fast path of its own.
+_COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")
 _FUSED = re.compile(r"(?P<attention>.*_attn)\.in_proj_(?P<kind>weight|bias)")
 _NAME = re.compile(r"(?P<stack>encoder|decoder)\.(layers\.(?P<layer>\d+)\.)?(?P<role>.+)")
 
@@ -123,11 +125,16 @@ def parse(name: str) -> WeightName | None:
     return None
 
 
+def is_copy(name: str) -> bool:
+    """Whether a parameter is the second copy of another that fairseq 0.12.2 keeps, and holds nothing of its own."""
+    return _COPIES.fullmatch(name) is not None
+
+
 def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring a Transformer state of any fairseq version to today's names.
 
     Renames old layer norms and output embeddings, splits ``in_proj_weight`` (3·E, E) and ``in_proj_bias`` (3·E,) into
-    q, k and v, and drops buffers that hold no weight.
+    q, k and v, and drops buffers that hold no weight and the second copies of fairseq 0.12.2.
 
     Raises:
         DistillationError: names that the table does not know, all of them listed; a fused weight that cannot be split.
@@ -143,7 +150,7 @@ def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 )
             for projection, part in zip("qkv", weight.chunk(3), strict=True):
                 renamed[f"{match['attention']}.{projection}_proj.{match['kind']}"] = part
-        elif not _BUFFERS.fullmatch(name):
+        elif not _BUFFERS.fullmatch(name) and not is_copy(name):
             renamed[name] = weight
     require_known(renamed)
     return renamed

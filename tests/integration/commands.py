@@ -8,9 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
+from weightdistill import checkpoint
+from weightdistill.layout import is_copy
+
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "fairseq_plugins"
 BIN = Path(sys.executable).parent
+
+# What a plain checkpoint needs for decoding: nothing, but for fairseq 0.12.2, which Python 3.10 has. Its encoder's fast
+# path calls torch as it was before 1.13.
+TO_DECODE = [] if sys.version_info >= (3, 11) else ["--user-dir", PLUGIN]
 
 # Sizes of every training here: a teacher's, and what all of them share.
 TEACHER_SHAPE = [
@@ -23,8 +32,17 @@ TRAINING = [
     *("--log-format", "simple", "--log-interval", 1, "--required-batch-size-multiple", 1),
 ]
 
-
 PHASE1_UPDATES = 40
+# What fairseq keeps in a state beside weights; 0.12.2 leaves the latter's content to chance.
+BUFFERS = {
+    f"{stack}.{buffer}" for stack in ("encoder", "decoder") for buffer in ("version", "embed_positions._float_tensor")
+}
+
+
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint, less what fairseq keeps beside them."""
+    state = checkpoint.read(path)["model"]
+    return {name: weight for name, weight in state.items() if name not in BUFFERS and not is_copy(name)}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import PLUGIN, Corpus, Training, hypotheses, run
+from commands import PLUGIN, TO_DECODE, Corpus, Training, hypotheses, run, weights_of
 from fairseq.sequence_generator import SequenceGenerator
 from safetensors.torch import load_file
 
@@ -35,7 +35,7 @@ def exported(tiny: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def translations(data: Path, exported: Path) -> dict[int, tuple[float, str]]:
     """Greedy translations of the exported student by stock fairseq-generate, which knows nothing of the plugin."""
-    return hypotheses(run("fairseq-generate", data, "--path", exported, *GENERATE))
+    return hypotheses(run("fairseq-generate", data, "--path", exported, *TO_DECODE, *GENERATE))
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_the_export_is_plain_and_says_where_it_comes_from(exported: Path, tiny: 
 
 def test_a_teacher_can_be_exported_as_it_is(teacher: Path, tmp_path: Path) -> None:
     assert export(teacher, tmp_path / "teacher.pt").largest_difference == 0
-    before, after = checkpoint.read(teacher)["model"], checkpoint.read(tmp_path / "teacher.pt")["model"]
+    before, after = weights_of(teacher), weights_of(tmp_path / "teacher.pt")
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
 

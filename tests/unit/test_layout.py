@@ -157,3 +157,12 @@ def test_every_unknown_name_is_listed(make_state, teacher_shape):
     assert "fc1" not in str(caught.value)
     with pytest.raises(DistillationError, match=r"lm_head\.weight"):
         require_known(state)
+
+
+def test_the_second_copies_of_fairseq_0_12_2_are_left_out():
+    weights = {"encoder.layers.0.fc1.weight": torch.ones(2, 3), "decoder.layers.0.fc1.weight": torch.ones(2, 3)}
+    parts = ("in_proj", "out_proj", "fc1", "fc2")
+    copies = {f"encoder.layers.0.{part}_{kind}": torch.zeros(1) for part in parts for kind in ("weight", "bias")}
+    assert canonical({**weights, **copies}).keys() == weights.keys()
+    with pytest.raises(DistillationError, match=r"1 parameter names .* decoder\.layers\.0\.fc1_weight"):
+        canonical({**weights, "decoder.layers.0.fc1_weight": torch.zeros(1)})
