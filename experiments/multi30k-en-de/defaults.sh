@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Which generator options are the best start? Phase 1 of TINY for a few epochs under each option in turn, changed one at a
-# time from the default, and under the bundles `paper` and `authors`. Resumes where it was interrupted.
+# time from the default, and under the bundles `paper` and `authors`; seed 1 where no other is named. Resumes where it was interrupted.
 #
 #   experiments/multi30k-en-de/defaults.sh --work DIR [--epochs N] [--jobs N] [--output FILE]
 #
@@ -32,6 +32,9 @@ VARIANTS=(
     '--generator-sharing instance'
     '--generator-equal-maps learn'
     '--no-generator-gate'
+    # The two best once more: what is a difference worth?
+    '--generator default --seed 2'
+    '--generator-layer-init spaced --seed 2'
 )
 
 # folder OPTIONS: where the run with these options lies
