@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Which generator options are the best start? Phase 1 of TINY for a few epochs under each option in turn, changed one at a
-# time from the default, and under the bundles `paper` and `authors`; seed 1 where no other is named. Resumes where it was interrupted.
+# time from the default, and under the bundles `paper` and `authors`; seed 1 where no other is named. Resumes where it
+# was interrupted.
 #
 #   experiments/multi30k-en-de/defaults.sh --work DIR [--epochs N] [--jobs N] [--output FILE]
 #
