@@ -78,7 +78,7 @@ OPTIONS = [
     {"map_init": "aligned"},
     {"layer_init": "mean"},
     {"layer_init": "first"},
-    {"layer_init": "spaced"},
+    {"layer_init": "last"},
     {"gate_init": "ones"},
     {"gate": False},
     {"gate": False, "sharing": "instance"},
