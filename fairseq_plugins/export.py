@@ -197,8 +197,8 @@ def _require_places(source: Path, output: Path, ctranslate2: Path | None, safete
             raise DistillationError(
                 f"--ctranslate2 must name a folder of its own, but {ctranslate2} is to hold {path} too; name another"
             )
-    is_folder = ctranslate2.is_dir()
-    if ctranslate2.exists() and not (is_folder and all(_CTRANSLATE2_FILE.match(p.name) for p in ctranslate2.iterdir())):
+    older = ctranslate2.is_dir() and all(_CTRANSLATE2_FILE.fullmatch(path.name) for path in ctranslate2.iterdir())
+    if ctranslate2.exists() and not older:
         raise DistillationError(
             f"--ctranslate2 must name a new folder or an older CTranslate2 model to replace, but {ctranslate2} holds "
             "something else; name another"

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # What fairseq calls the fields of a StackShape.
 _SHAPE_OPTIONS = {"layers": "layers", "width": "embed_dim", "ffn": "ffn_embed_dim", "heads": "attention_heads"}
-# These belong to one model's shape or start, and mean nothing for another.
+# These belong to one model's shape, start or training, and mean nothing for another.
 _NOT_INHERITED = {
     "decoder_input_dim",
     "decoder_output_dim",
@@ -28,6 +28,8 @@ _NOT_INHERITED = {
     "decoder_embed_path",
     "encoder_layers_to_keep",
     "decoder_layers_to_keep",
+    "checkpoint_activations",
+    "offload_activations",
     *(f"{stack}_{option}" for stack in ("encoder", "decoder") for option in _SHAPE_OPTIONS.values()),
 }
 

@@ -57,32 +57,37 @@ has_gpu() {
     python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 }
 
-# train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin; in fp16 on a GPU, on the CPU without one. It resumes
-# from SAVE_DIR/checkpoint_last.pt. A finished training, which has a training.json, is left as it is.
+# train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin; on a GPU in fp16 unless the options say --amp, without
+# one on the CPU. It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a training.json, is left
+# as it is.
 train() {
     local save=$1 data=$2 device=(--cpu)
     shift 2
+    [[ -d $data ]] || die "$data: no such folder; --data needs a data-bin of prepare.sh or fairseq-preprocess"
     mkdir -p "$save"
     # A run that was killed may have left its training at work; two in one folder would spoil each other.
     exec 8> "$save/.lock"
     flock --nonblock 8 || { echo "waiting for the training that is at work in $save"; flock 8; }
-    if [[ -e $save/training.json ]]; then
-        echo "trained already: $save"
-        return
-    fi
-    [[ -d $data ]] || die "$data: no such folder; --data needs a data-bin of prepare.sh or fairseq-preprocess"
-    if has_gpu; then device=(--fp16); fi
     # Resuming with other options, data or teachers would give a model that nothing describes.
     local option files=("$data"/dict.* "$data"/train.*) described=$data$(printf ' %q' "$@")
     for option in $(printf '%s\n' "$@" | tr ',' '\n'); do  # several teachers come comma-separated
         if [[ -f $option ]]; then files+=("$option"); fi
     done
     described+=$'\n'$(sha256sum "${files[@]}")
-    if [[ -e $save/checkpoint_last.pt && -e $save/options.txt && $(< "$save/options.txt") != "$described" ]]; then
+    if [[ (-e $save/checkpoint_last.pt || -e $save/training.json) && -e $save/options.txt ]] \
+        && [[ $(< "$save/options.txt") != "$described" ]]; then
         die "$save holds a training with other options or inputs (its options.txt says which); remove the folder to" \
             "train anew, or that file to go on with these"
     fi
+    if [[ -e $save/training.json ]]; then
+        echo "trained already: $save"
+        return
+    fi
     echo "$described" > "$save/options.txt"
+    if has_gpu; then
+        device=(--fp16)
+        [[ " $* " != *" --amp "* ]] || device=()
+    fi
     fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
         --num-workers 0 --required-batch-size-multiple 1 --log-format simple "$@"
     python -m fairseq_plugins.training_record "$save"

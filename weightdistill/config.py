@@ -5,7 +5,7 @@ Where the paper and the authors' code differ, or nobody knows, there is an optio
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from weightdistill.errors import DistillationError
 
@@ -49,11 +49,6 @@ class GeneratorConfig:
             raise DistillationError(
                 f"generator generate must be a regular expression, but is {self.generate!r}: {error}"
             ) from None
-
-    @classmethod
-    def from_mapping(cls, options: Mapping[str, object]) -> "GeneratorConfig":
-        """Pick this configuration's fields out of a larger mapping of options."""
-        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})  # type: ignore[arg-type]
 
 
 CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -95,7 +95,7 @@ _RENAMES = (
     (r"(decoder.*)\.layer_norms\.2\.(\w+)", r"\1.final_layer_norm.\2"),
     (r"decoder\.embed_out", r"decoder.output_projection.weight"),
 )
-_BUFFERS = re.compile(r"(encoder|decoder)\.(version|embed_positions\._float_tensor)")
+_BUFFERS = re.compile(r"(encoder|decoder)\.(version|embed_positions\.(_float_tensor|weights))")
 # fairseq 0.12.2 keeps every encoder layer's matrices a second time, for a fast path of its own.
 _COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")
 _FUSED = re.compile(r"(?P<attention>.*_attn)\.in_proj_(?P<kind>weight|bias)")

@@ -59,7 +59,7 @@ for variant in "${VARIANTS[@]}"; do
     while [[ $(jobs -rp | wc -l) -ge $JOBS ]]; do wait -n; done
     measure "$variant" &
 done
-while [[ -n $(jobs -rp) ]]; do wait -n; done
+wait  # what failed has no training.json, and is found below
 
 mkdir -p "$(dirname "$OUTPUT")"
 {

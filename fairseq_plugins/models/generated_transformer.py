@@ -160,8 +160,17 @@ class GeneratedTransformerModel(TransformerModel):
 
 @register_model_architecture("generated_transformer", "generated_transformer")
 def generated_transformer(args: Namespace) -> None:
-    """A student of --teacher-path, of the shape that --student-preset and fairseq's options give."""
+    """A student of --teacher-path, of the shape that --student-preset and fairseq's options give.
+
+    Raises:
+        DistillationError: as students.fill_in; or an option that runs a layer's backward pass on its own.
+    """
     students.fill_in(args)
+    for option in ("checkpoint_activations", "offload_activations"):
+        if getattr(args, option, False):  # all layers of a class come out of one graph, which is gone by then
+            raise DistillationError(
+                f"--{option.replace('_', '-')} does not work while weights are generated; train phase 1 without it"
+            )
 
 
 def generator_config(args: Namespace) -> GeneratorConfig:

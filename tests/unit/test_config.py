@@ -32,13 +32,3 @@ def test_the_bundles_say_what_the_paper_and_the_authors_do():
     for bundle in (BUNDLES["paper"], BUNDLES["authors"]):
         assert (bundle.map_init, bundle.layer_init, bundle.gate_init) == ("xavier", "mean", "ones")
         assert bundle.gate and bundle.learn_maps and bundle.learn_layer_weights
-
-
-def test_options_are_picked_out_of_a_larger_mapping():
-    options = {"sharing": "instance", "gate": False, "lr": 1e-3, "generate": "encoder.*"}
-    assert GeneratorConfig.from_mapping(options) == GeneratorConfig(
-        sharing="instance", gate=False, generate="encoder.*"
-    )
-    assert GeneratorConfig.from_mapping({}) == GeneratorConfig()
-    with pytest.raises(DistillationError, match="sharing"):
-        GeneratorConfig.from_mapping({"sharing": "all"})
