@@ -152,18 +152,23 @@ def test_phase_2_starts_from_the_export_and_learns_from_several_teachers(
     assert any(not torch.equal(weight, before[name]) for name, weight in after.items())
     assert export(tmp_path / "phase2" / "checkpoint_last.pt", tuned).largest_difference == 0
     (tmp_path / "source").write_text("\n".join(corpus.sentences("test")[:4]) + "\n", encoding="utf-8")
-    output = run(
-        *(
-            "fairseq-interactive",
-            data,
-            "--path",
-            tuned,
-            *TO_DECODE,
-            "--beam",
-            1,
-            "--cpu",
-            "--input",
-            tmp_path / "source",
-        ),
-    )
+    decoding = ["--beam", 1, "--cpu", "--input", tmp_path / "source", *TO_DECODE]
+    output = run("fairseq-interactive", data, "--path", tuned, *decoding)
     assert sorted(hypotheses(output)) == [0, 1, 2, 3]
+
+
+def test_phase_2_is_possible_without_the_plugin(data: Path, tiny: Training, tmp_path: Path) -> None:
+    generated = tmp_path / "generated.pt"
+    export(tiny.last, generated)
+    decoder = {"layers": 1, "embed-dim": 8, "ffn-embed-dim": 16, "attention-heads": 2}
+    run(
+        *("fairseq-train", data, "--save-dir", tmp_path / "phase2", "--task", "translation", "--arch", "transformer"),
+        *(*TEACHER_SHAPE, *(f"--decoder-{option}={value}" for option, value in decoder.items())),
+        *("--share-decoder-input-output-embed", "--criterion", "label_smoothed_cross_entropy"),
+        *("--finetune-from-model", generated, *TRAINING, "--lr", 1e-6, "--max-update", 3, "--disable-validation"),
+    )
+    before, after = weights_of(generated), weights_of(tmp_path / "phase2" / "checkpoint_last.pt")
+    assert before.keys() == after.keys()
+    for name, weight in after.items():
+        torch.testing.assert_close(weight, before[name], atol=1e-5, rtol=0)
+    assert any(not torch.equal(weight, before[name]) for name, weight in after.items())
