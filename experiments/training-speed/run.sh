@@ -9,6 +9,6 @@ source "$(dirname "$0")/../../scripts/common.sh"
 cd "$(dirname "$0")"
 mkdir -p results
 for preset in tiny small; do
-    weightdistill benchmark-training --teacher-preset base --student-preset "$preset" --tokens 4096 --repetitions 3 \
+    weightdistill benchmark-training --teacher-preset base --student-preset "$preset" --tokens 4096 --repetitions 9 \
         --json "results/base-$preset.json"
 done
