@@ -253,3 +253,19 @@ def test_wrong_options_of_a_stage(arguments: list[str], message: str) -> None:
     command = ["bash", STAGES / "prepare.sh", *arguments]
     printed = run("env", f"WEIGHTDISTILL_VENV={BIN.parent}", *command, fails=True)
     assert printed.splitlines()[-1] == f"prepare.sh: {message}"
+
+
+def test_a_finished_training_is_not_taken_for_one_with_other_options(data: Path, teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "training.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "options.txt").write_text("--lr 1\n", encoding="utf-8")
+    command = ["bash", STAGES / "train_student.sh", "--data", data, "--teacher", teacher, "--output", tmp_path]
+    printed = run("env", f"WEIGHTDISTILL_VENV={BIN.parent}", *command, "--", "--lr", 2, fails=True)
+    assert f"{tmp_path} holds a training with other options or inputs" in printed
+
+
+def test_activation_checkpointing_is_refused_while_weights_are_generated(
+    data: Path, teacher: Path, tmp_path: Path
+) -> None:
+    printed = run(*phase1(data, tmp_path, teacher, "--student-preset", "tiny", "--checkpoint-activations"), fails=True)
+    assert "--checkpoint-activations does not work while weights are generated" in printed
+    assert not list(tmp_path.glob("*.pt"))
