@@ -89,6 +89,7 @@ def translate(
     threads: Threads = None,
 ) -> None:
     """Translate a file of subword pieces; an empty line stays empty."""
+    _require_writable(output)
     sentences = _read_pieces(source)
     from tqdm import tqdm
 
@@ -122,9 +123,15 @@ def evaluate(
     json_file: Json = None,
 ) -> None:
     """Score translations with BLEU and chrF (sacrebleu)."""
+    from tqdm import tqdm
+
     from weightdistill.evaluate import evaluate_files
 
-    result = evaluate_files(hypotheses, reference, lowercase=lowercase, tokenize=tokenize, resamples=bootstrap)
+    _require_writable(json_file)
+    with tqdm(total=max(1, len(hypotheses) - 1), desc="bootstrap", unit="system", disable=None, delay=2) as bar:
+        result = evaluate_files(
+            hypotheses, reference, lowercase=lowercase, tokenize=tokenize, resamples=bootstrap, progress=bar.update
+        )
     typer.echo(result.table())
     _write_json(json_file, result.as_dict())
 
@@ -147,6 +154,7 @@ def benchmark(
     json_file: Json = None,
 ) -> None:
     """Time the decoding of several models in turn; ratios are to the first."""
+    _require_writable(json_file)
     pieces = _read_pieces(source)[:sentences]
     import torch
     from tqdm import tqdm
@@ -185,6 +193,7 @@ def benchmark_training(
     json_file: Json = None,
 ) -> None:
     """Time a phase-1 update against a plain update of the same student, without distillation, on random data."""
+    _require_writable(json_file)
     _quiet_fairseq()
     from tqdm import tqdm
 
@@ -232,6 +241,15 @@ def _read_pieces(path: Path) -> "list[Pieces]":
     from weightdistill.evaluate import read_lines
 
     return [line.split() for line in read_lines(path)]
+
+
+def _require_writable(path: Path | None) -> None:
+    """Fail before the work is done, not after it, where its results cannot be written."""
+    if path is None:
+        return
+    from weightdistill.checkpoint import require_writable
+
+    require_writable(path)
 
 
 def _write_json(path: Path | None, result: dict[str, Any]) -> None:

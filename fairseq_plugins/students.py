@@ -12,7 +12,7 @@ from argparse import Namespace
 from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture
 
-from fairseq_plugins import teachers
+from fairseq_plugins import compat, teachers
 from weightdistill.errors import DistillationError
 from weightdistill.shape import StackShape, TransformerShape, student_shape
 
@@ -45,6 +45,7 @@ def fill_in(args: Namespace) -> None:
             f"--arch {getattr(args, 'arch', 'student')} takes its settings from a teacher; give --teacher-path, with "
             "--task distillation"
         )
+    compat.no_tpu(args)
     teacher = teachers.read_all(paths)[0]
     for option in transformer_options() - _NOT_INHERITED:
         if not hasattr(args, option) and option in teacher.config:

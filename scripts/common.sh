@@ -57,9 +57,9 @@ has_gpu() {
     python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 }
 
-# train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin; on a GPU in fp16 unless the options say --amp, without
-# one on the CPU. It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a training.json, is left
-# as it is.
+# train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin; on a GPU in fp16 unless the options say --amp or
+# --bf16, without one on the CPU. It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a
+# training.json, is left as it is.
 train() {
     local save=$1 data=$2 device=(--cpu)
     shift 2
@@ -86,7 +86,7 @@ train() {
     echo "$described" > "$save/options.txt"
     if has_gpu; then
         device=(--fp16)
-        [[ " $* " != *" --amp "* ]] || device=()
+        [[ " $* " != *" --amp "* && " $* " != *" --bf16 "* ]] || device=()
     fi
     fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
         --num-workers 0 --required-batch-size-multiple 1 --log-format simple "$@"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
@@ -28,7 +29,7 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
         raise DistillationError("an average needs at least one checkpoint; give their paths")
     sums: dict[str, torch.Tensor] = {}
     state: dict[str, Any] = {}
-    for path in paths:
+    for path in tqdm(paths, "averaging", unit="checkpoint", disable=None):
         state = checkpoint.read(path)
         weights = {name: weight for name, weight in state["model"].items() if weight.is_floating_point()}
         if sums and {name: sums[name].shape for name in sums} != {name: weights[name].shape for name in weights}:
@@ -51,6 +52,7 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
+    """Write the average of checkpoints; unusable input ends with one line on standard error and exit code 1."""
     match arguments:
         case [output, *paths] if paths:
             try:

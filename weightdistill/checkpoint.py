@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import pickle
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -147,14 +148,19 @@ def write_safetensors(weights: Mapping[str, Tensor], path: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: str | Path) -> Iterator[Path]:
+def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends, remove it when it fails.
+
+    Args:
+        path: the file to write.
+        temporary: the temporary path; default: one that no other process takes. A fixed one is for a single writer,
+            which then overwrites what it left when it was killed.
 
     Raises:
         DistillationError: the file could not be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary or path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -162,11 +168,32 @@ def writing(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise DistillationError(
-            f"cannot write {path}: {_first_line(str(error))}; check that the folder is writable and the disk not full"
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         _quietly(temporary.unlink)
+
+
+def require_writable(path: str | Path) -> None:
+    """Make sure that `path` can be written as a file, before there is anything to write; makes its folder.
+
+    Raises:
+        DistillationError: it cannot.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder, not a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> DistillationError:
+    return DistillationError(
+        f"cannot write {path}: {_first_line(str(error))}; check that the folder is writable and the disk not full"
+    )
 
 
 def _quietly(action: Callable[[], object]) -> None:

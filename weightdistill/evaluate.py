@@ -4,7 +4,7 @@ Knows text files, one sentence a line; nothing about models, subwords or fairseq
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,7 @@ def evaluate_files(
     lowercase: bool = False,
     tokenize: str = "13a",
     resamples: int = 0,
+    progress: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Score files of detokenised text, one sentence a line.
 
@@ -113,6 +114,7 @@ def evaluate_files(
         lowercase: ignore case, in BLEU and chrF.
         tokenize: sacrebleu's name of BLEU's tokeniser.
         resamples: resamples of the paired bootstrap, 0 for none.
+        progress: called after the bootstrap of each system but the first, which takes long.
 
     Raises:
         DistillationError: as `read_lines` and `evaluate`, or files whose numbers of lines differ; both are named.
@@ -143,6 +145,7 @@ def evaluate_files(
         lowercase=lowercase,
         tokenize=tokenize,
         resamples=resamples,
+        progress=progress,
     )
 
 
@@ -154,6 +157,7 @@ def evaluate(
     lowercase: bool = False,
     tokenize: str = "13a",
     resamples: int = 0,
+    progress: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Score systems, given as (name, sentences), on the same references; the other arguments as `evaluate_files`.
 
@@ -182,13 +186,15 @@ def evaluate(
         for metric, scorer in metrics.items()
     }
     if resamples:
-        _, columns = PairedTest(list(systems), metrics, None, test_type="bs", n_samples=resamples)()
-        columns = {name.rstrip("2").lower(): column for name, column in columns.items()}  # chrF2 -> chrf
-        for metric, plain in scores.items():
-            scores[metric] = [
-                _with_bootstrap(score, result, baseline=plain[0])
-                for score, result in zip(plain, columns[metric], strict=True)
-            ]
+        baseline = {metric: plain[0] for metric, plain in scores.items()}
+        for index in range(1, max(2, len(systems))):
+            pair = [systems[0], *systems[index : index + 1]]
+            _, columns = PairedTest(pair, metrics, None, test_type="bs", n_samples=resamples)()
+            columns = {name.rstrip("2").lower(): column for name, column in columns.items()}  # chrF2 -> chrf
+            for metric, plain in scores.items():
+                for place, result in zip((0, index), columns[metric], strict=False):
+                    plain[place] = _with_bootstrap(plain[place], result, baseline[metric])
+            progress()
     return Evaluation(
         references=list(reference_names) or [f"reference {index + 1}" for index in range(len(references))],
         sentences=sentences,

@@ -11,6 +11,7 @@ One module a weight class; the same code trains and exports. Knows nothing about
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from einops import einsum
@@ -31,7 +32,7 @@ class ClassGenerator(nn.Module):
 
     Shapes, in PyTorch's order (out, in); vectors lack the last axis, and with it W_I:
 
-    - teacher (L_t, O_t, I_t), a buffer that is in no checkpoint; output (L_s, O_s, I_s)
+    - teacher (L_t, O_t, I_t), a buffer that is in no checkpoint and keeps its precision; output (L_s, O_s, I_s)
     - W_O (O_t, O_s) and W_I (I_t, I_s), or (L_s, ...) when each instance has its own; absent where an axis is kept
     - W_L: a row for each subset size (or each student layer), as wide as the largest subset
     - gate_weight and gate_bias: the W_j and B_j of all student layers, (L_s, O_s, I_s)
@@ -103,6 +104,14 @@ class ClassGenerator(nn.Module):
             )
             self.gate_bias = nn.Parameter(torch.zeros_like(transformed))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "ClassGenerator":
+        """Halving the generator leaves the teacher as exact as it was."""
+        exact = self.teacher
+        super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        precision = torch.promote_types(exact.dtype, self.teacher.dtype)
+        self.teacher = exact.to(device=self.teacher.device, dtype=precision)
+        return self
+
     def mixing_matrix(self) -> Tensor:
         """W_L of every subset, laid out as a matrix over all teacher layers; shape (L_s, L_t)."""
         student, layer, row, column = self._layer_index
@@ -113,14 +122,12 @@ class ClassGenerator(nn.Module):
     def transform(self) -> Tensor:
         """The T_j of all student layers, before the gate; shape (L_s, O_s, I_s).
 
-        All of it is linear, so layers are combined first, and then the map that costs less to apply first is.
+        All of it is linear, so the order is a matter of cost. Layers are combined first where that leaves fewer
+        matrices to map, and last where it does not: then no gradient has to pass the maps on its way to W_L.
         """
-        mixed = einsum(
-            self.mixing_matrix(), _at_least_float32(self.teacher), "student teacher, teacher ... -> student ..."
-        )
-        if self._map_in_first():
-            return self._map_out(self._map_in(mixed))
-        return self._map_in(self._map_out(mixed))
+        if len(self.group.student_names) < len(self.group.teacher_names):
+            return self._map(self._mix(self.teacher))
+        return self._mix(self._map(self.teacher))
 
     def forward(self) -> Tensor:
         """The student weights of this class, shape (L_s, O_s, I_s), computed in float32 and of the parameters' type."""
@@ -129,6 +136,15 @@ class ClassGenerator(nn.Module):
             gate_weight, gate_bias = _at_least_float32(self.gate_weight), _at_least_float32(self.gate_bias)
             generated = torch.addcmul(gate_bias, generated.tanh(), gate_weight)
         return generated.to(self.W_L.dtype)
+
+    def _mix(self, weights: Tensor) -> Tensor:
+        return einsum(self.mixing_matrix(), weights, "student teacher, teacher ... -> student ...")
+
+    def _map(self, weights: Tensor) -> Tensor:
+        """Apply both maps, the one that costs less to apply first, first."""
+        if self._map_in_first():
+            return self._map_out(self._map_in(weights))
+        return self._map_in(self._map_out(weights))
 
     def _map_in(self, weights: Tensor) -> Tensor:
         if self.W_I is None:

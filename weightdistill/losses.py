@@ -6,8 +6,9 @@ with both distributions of the second term softened by the temperature (Hinton e
 only logits and targets.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -35,7 +36,7 @@ class LossTerms(NamedTuple):
 def distillation_loss(
     logits: Tensor,
     targets: Tensor,
-    teacher_logits: Sequence[Tensor] = (),
+    teacher_logits: Tensor | None = None,
     *,
     weight: float = 0.0,
     temperature: float = 1.0,
@@ -49,7 +50,7 @@ def distillation_loss(
     Args:
         logits: student's, shape (tokens, vocabulary).
         targets: reference tokens, shape (tokens,).
-        teacher_logits: one tensor a teacher, each of the logits' shape; their probabilities are averaged.
+        teacher_logits: of the logits' shape; for several teachers see `ensemble`.
         weight: share of the distillation term, within [0, 1].
         temperature: softens both distributions, > 0.
         label_smoothing: share of the uniform distribution, as fairseq defines it: spread over the other words.
@@ -59,23 +60,54 @@ def distillation_loss(
         DistillationError: a weight, temperature or smoothing out of range; weight > 0 without a teacher; a teacher
             whose vocabulary has another size.
     """
+    require_settings(weight=weight, temperature=temperature, label_smoothing=label_smoothing)
+    if weight > 0 and teacher_logits is None:
+        raise DistillationError(f"distillation weight is {weight}, but there is no teacher; name one or set it to 0")
+    if teacher_logits is not None and teacher_logits.shape != logits.shape:
+        raise DistillationError(
+            f"teacher logits must have the student's shape {tuple(logits.shape)}, but have "
+            f"{tuple(teacher_logits.shape)}"
+        )
+    terms = _DistillationLoss.apply(  # type: ignore[no-untyped-call]
+        logits, targets, teacher_logits if weight > 0 else None, weight, temperature, label_smoothing, padding
+    )
+    return LossTerms(*terms)
+
+
+def require_settings(*, weight: float, temperature: float, label_smoothing: float) -> None:
+    """Check settings of the loss before anything is computed.
+
+    Raises:
+        DistillationError: one is out of range; names it, the range and the value.
+    """
     if not 0 <= weight <= 1:
         raise DistillationError(f"distillation weight must be within [0, 1], but is {weight}")
     if not 0 < temperature < math.inf:
         raise DistillationError(f"temperature must be positive and finite, but is {temperature}")
     if not 0 <= label_smoothing < 1:
         raise DistillationError(f"label smoothing must be within [0, 1), but is {label_smoothing}")
-    if weight > 0 and not teacher_logits:
-        raise DistillationError(f"distillation weight is {weight}, but there is no teacher; name one or set it to 0")
-    for teacher in teacher_logits:
-        if teacher.shape != logits.shape:
-            raise DistillationError(
-                f"teacher logits must have the student's shape {tuple(logits.shape)}, but have {tuple(teacher.shape)}"
-            )
-    terms = _DistillationLoss.apply(  # type: ignore[no-untyped-call]
-        logits, targets, tuple(teacher_logits) if weight > 0 else (), weight, temperature, label_smoothing, padding
-    )
-    return LossTerms(*terms)
+
+
+def ensemble(teacher_logits: Iterable[Tensor], temperature: float = 1.0) -> Tensor | None:
+    """Logits whose softened distribution is the mean of the teachers' softened distributions; None without a teacher.
+
+    Args:
+        teacher_logits: one tensor a teacher, all of one shape (..., vocabulary); taken one at a time, so that not
+            all are in memory at once. A single teacher's are returned as they are.
+        temperature: of all these distributions, > 0.
+
+    Returns:
+        Logits (..., vocabulary), in float32 at least where there are several teachers.
+    """
+    remaining = iter(teacher_logits)
+    first, second = next(remaining, None), next(remaining, None)
+    if first is None or second is None:
+        return first
+    total, count = _soften(first, temperature), 1
+    for logits in itertools.chain([second], remaining):
+        total += _soften(logits, temperature)
+        count += 1
+    return total.div_(count).log_().mul_(temperature)
 
 
 class _DistillationLoss(torch.autograd.Function):
@@ -86,7 +118,7 @@ class _DistillationLoss(torch.autograd.Function):
         ctx: Any,
         logits: Tensor,
         targets: Tensor,
-        teachers: tuple[Tensor, ...],
+        teacher: Tensor | None,
         weight: float,
         temperature: float,
         label_smoothing: float,
@@ -110,8 +142,8 @@ class _DistillationLoss(torch.autograd.Function):
             cross_entropy = (1 - label_smoothing - spread) * nll - spread * log_student.sum(-1)
             sums[0] += cross_entropy.dot(counts.to(precision))
             sums[1] += nll.dot(counts.to(precision))
-            soft_teacher = _average_probabilities([teacher[chunk] for teacher in teachers], temperature, precision)
-            if soft_teacher is not None:
+            if teacher is not None:
+                soft_teacher = _soften(teacher[chunk], temperature)
                 soft_log_student = log_student
                 if temperature != 1:
                     soft_log_student = (logits[chunk].to(precision) / temperature).log_softmax(-1)
@@ -121,7 +153,7 @@ class _DistillationLoss(torch.autograd.Function):
                 continue
             slope = log_student.exp().sub_(spread)
             slope.scatter_add_(1, reference, slope.new_full((1, 1), label_smoothing + spread - 1).expand_as(reference))
-            if soft_teacher is not None:
+            if teacher is not None:
                 soft_student = soft_log_student.exp()
                 slope.mul_(1 - weight).add_(soft_student.sub_(soft_teacher), alpha=weight * temperature)
             gradient[chunk] = slope.mul_(counts[:, None])
@@ -129,7 +161,7 @@ class _DistillationLoss(torch.autograd.Function):
         if gradient is not None:
             ctx.save_for_backward(gradient)
         cross_entropy, nll, distillation = sums.unbind()
-        loss = (1 - weight) * cross_entropy + weight * distillation if teachers else cross_entropy.clone()
+        loss = (1 - weight) * cross_entropy + weight * distillation if teacher is not None else cross_entropy.clone()
         ctx.logits_dtype = logits.dtype
         terms = loss, cross_entropy.clone(), nll.clone(), distillation.clone()
         ctx.mark_non_differentiable(*terms[1:])
@@ -138,12 +170,14 @@ class _DistillationLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return (gradient * outer[0]).to(ctx.logits_dtype), None, None, None, None, None, None
+        if gradient.dtype == ctx.logits_dtype and outer[0].device.type == "cpu" and outer[0] == 1:
+            scaled = gradient  # no copy; on a GPU the comparison would wait for all that goes before
+        else:
+            scaled = torch.mul(gradient, outer[0], out=torch.empty_like(gradient, dtype=ctx.logits_dtype))
+        return scaled, None, None, None, None, None, None
 
 
-def _average_probabilities(teachers: Sequence[Tensor], temperature: float, precision: torch.dtype) -> Tensor | None:
-    """Mean of the teachers' softened distributions for one chunk, shape (rows, vocabulary)."""
-    if not teachers:
-        return None
-    probabilities = [(teacher.to(precision) / temperature).softmax(-1) for teacher in teachers]
-    return probabilities[0] if len(probabilities) == 1 else torch.stack(probabilities).mean(0)
+def _soften(logits: Tensor, temperature: float) -> Tensor:
+    """The softened distribution, in float32 at least; shape (..., vocabulary)."""
+    precision = torch.promote_types(logits.dtype, torch.float32)
+    return (logits.to(precision) / temperature).softmax(-1)

@@ -13,7 +13,7 @@ from omegaconf import II
 from torch import Tensor
 
 from weightdistill.errors import DistillationError
-from weightdistill.losses import distillation_loss
+from weightdistill.losses import distillation_loss, ensemble, require_settings
 
 
 @dataclass
@@ -48,6 +48,7 @@ class DistillationCriterion(FairseqCriterion):
         sentence_avg: bool,
     ) -> None:
         super().__init__(task)
+        require_settings(weight=distillation_weight, temperature=temperature, label_smoothing=label_smoothing)
         if distillation_weight > 0 and not getattr(task.cfg, "teacher_path", None):
             raise DistillationError(
                 f"--distillation-weight is {distillation_weight}, but there is no teacher; give --teacher-path, with "
@@ -63,11 +64,12 @@ class DistillationCriterion(FairseqCriterion):
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """The loss summed over the batch, what to divide it by, and what to log."""
         logits = model(**sample["net_input"])[0]  # (batch, tokens, vocabulary)
-        teachers = self.task.teacher_logits(sample, model) if self._weight > 0 else []
+        teachers = self.task.teacher_logits(sample, model) if self._weight > 0 else ()
+        soft = ensemble(teachers, self._temperature)
         terms = distillation_loss(
             logits.flatten(0, 1),
             sample["target"].flatten(),
-            [teacher.flatten(0, 1) for teacher in teachers],
+            None if soft is None else soft.flatten(0, 1),
             weight=self._weight,
             temperature=self._temperature,
             label_smoothing=self._label_smoothing,

@@ -1,6 +1,7 @@
 """The translation task, with teachers at hand."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -56,17 +57,18 @@ class DistillationTask(TranslationTask):
         """
         return False
 
-    @torch.no_grad()
-    def teacher_logits(self, sample: dict[str, Any], student: BaseFairseqModel) -> list[Tensor]:
-        """Each teacher's logits for a batch, (batch, target tokens, vocabulary), on the student's device.
+    def teacher_logits(self, sample: dict[str, Any], student: BaseFairseqModel) -> Iterator[Tensor]:
+        """Each teacher's logits for a batch in turn, (batch, target tokens, vocabulary), on the student's device.
 
         The teachers are held by the task, outside every module: no checkpoint or optimiser sees them.
         """
         parameter = next(student.parameters())
         if not self._teacher_models:
             self._teacher_models = [teacher.build(self) for teacher in self._teachers]
-        models = [model.to(device=parameter.device, dtype=parameter.dtype) for model in self._teacher_models]
-        return [model(**sample["net_input"])[0] for model in models]
+        for model in self._teacher_models:
+            with torch.no_grad():
+                logits = model.to(device=parameter.device, dtype=parameter.dtype)(**sample["net_input"])[0]
+            yield logits
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """One forward and backward pass."""

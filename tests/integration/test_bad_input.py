@@ -1,6 +1,7 @@
 """Unusable input: each ends in an error that names field, rule, value and remedy, and leaves no file behind."""
 
 import contextlib
+import re
 import resource
 import shutil
 from argparse import Namespace
@@ -199,8 +200,8 @@ def test_a_disk_that_fills_while_training_leaves_the_last_whole_checkpoint(tiny:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     log = run(*command, fails=True, before=fill)
-    assert "File too large" in log or "PytorchStreamWriter failed" in log
-    for path in (tmp_path / "save").glob("*.pt"):
+    assert re.search(r"DistillationError: cannot write .*\.pt: .*; check that the folder is writable and the disk", log)
+    for path in (tmp_path / "save").iterdir():
         checkpoint.read(path)
     assert checkpoint.fingerprint(tmp_path / "save" / "checkpoint_last.pt") == checkpoint.fingerprint(tiny.last)
 

@@ -82,6 +82,14 @@ def test_a_small_student_keeps_the_shared_embedding_and_trains_in_bf16(
     assert all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights.values())
 
 
+def test_bf16_is_a_precision_and_no_tpu(data: Path, teacher: Path, tmp_path: Path) -> None:
+    run(*phase1(data, tmp_path, teacher, "--student-preset", "tiny", "--bf16", "--max-update", 6))
+    state = checkpoint.read(tmp_path / "checkpoint_last.pt")
+    assert state["optimizer_history"][-1]["optimizer_name"] == "FP16Optimizer"
+    assert state["optimizer_history"][-1]["num_updates"] == 6
+    assert export(tmp_path / "checkpoint_last.pt", tmp_path / "student.pt").largest_difference <= 1e-5
+
+
 def test_a_pre_norm_teacher_with_learned_positions_is_distilled(data: Path, tmp_path: Path) -> None:
     run(
         *("fairseq-train", data, "--save-dir", tmp_path / "teacher", "--task", "translation"),

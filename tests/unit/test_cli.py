@@ -147,6 +147,29 @@ def test_unusable_model_is_named(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["translate", "model", "--input", "source", "--output"],
+        ["benchmark", "model", "--input", "source", "--json"],
+        ["evaluate", "source", "--reference", "source", "--json"],
+        ["benchmark-training", "--json"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_output_that_cannot_be_written_is_noticed_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("", encoding="utf-8")
+    Path("folder").mkdir()
+    for output in ("file/out", "folder"):
+        assert run(monkeypatch, *command, output) == 2
+        printed = capsys.readouterr()
+        assert f"cannot write {output}: " in printed.err and not printed.out
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
 def test_quantization_without_a_ctranslate2_folder_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

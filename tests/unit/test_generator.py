@@ -268,6 +268,14 @@ def test_autocast_does_not_round_the_weights(build, tiny_student, precision):
     assert all(torch.equal(weight, expected[name]) for name, weight in state.items())
 
 
+def test_half_precision_training_starts_from_the_exact_teacher(build, tiny_student):
+    """So what trains in half precision is what export makes of the same parameters in float32."""
+    exact = build(tiny_student, GeneratorConfig(), dtype=torch.float32)
+    halved = copy.deepcopy(exact).half()
+    exact.load_state_dict(halved.state_dict())  # the checkpoint's parameters; the teacher comes from its own file
+    assert all(torch.equal(weight.half(), halved()[name]) for name, weight in exact().items())
+
+
 def test_half_precision_training_does_not_round_on_the_way(build, tiny_student):
     exact = build(tiny_student, GeneratorConfig(map_init="xavier", gate_init="ones"), dtype=torch.float32)
     halved = copy.deepcopy(exact).half()

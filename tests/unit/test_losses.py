@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from weightdistill.errors import DistillationError
-from weightdistill.losses import distillation_loss
+from weightdistill.losses import distillation_loss, ensemble
 
 PADDING = 1
 
@@ -67,7 +67,7 @@ def test_every_term_is_what_it_is_defined_to_be(label_smoothing, temperature, we
     terms = distillation_loss(
         logits,
         targets,
-        teacher_logits,
+        ensemble(teacher_logits, temperature),
         weight=weight,
         temperature=temperature,
         label_smoothing=label_smoothing,
@@ -92,7 +92,7 @@ def test_label_smoothing_is_fairseqs():
 def test_a_weight_of_zero_ignores_the_teacher():
     logits, targets, teachers = example()
     teachers[0][0, 0] = math.nan
-    terms = distillation_loss(logits, targets, teachers, padding=PADDING)
+    terms = distillation_loss(logits, targets, teachers[0], padding=PADDING)
     assert terms.loss.item() == pytest.approx(by_definition(logits, targets, [], 0, 1, 0)[0])
     assert terms.distillation == 0
 
@@ -106,7 +106,7 @@ def test_gradients(temperature, weight, teachers):
         return distillation_loss(
             logits,
             targets,
-            teacher_logits,
+            ensemble(teacher_logits, temperature),
             weight=weight,
             temperature=temperature,
             label_smoothing=0.1,
@@ -118,7 +118,7 @@ def test_gradients(temperature, weight, teachers):
 
 def test_only_the_loss_carries_a_gradient():
     logits, targets, teachers = example()
-    terms = distillation_loss(logits.requires_grad_(), targets, teachers, weight=0.5, padding=PADDING)
+    terms = distillation_loss(logits.requires_grad_(), targets, teachers[0], weight=0.5, padding=PADDING)
     assert [term.requires_grad for term in terms] == [True, False, False, False]
 
 
@@ -126,12 +126,12 @@ def test_padding_contributes_nothing():
     logits, targets, teachers = example(tokens=6)
     logits.requires_grad_()
     terms = distillation_loss(
-        logits, targets, teachers, weight=0.5, temperature=2, label_smoothing=0.1, padding=PADDING
+        logits, targets, ensemble(teachers, 2), weight=0.5, temperature=2, label_smoothing=0.1, padding=PADDING
     )
     terms.loss.backward()
     kept = targets != PADDING
     fewer = distillation_loss(
-        logits.detach()[kept], targets[kept], [teachers[0][kept]], weight=0.5, temperature=2, label_smoothing=0.1
+        logits.detach()[kept], targets[kept], teachers[0][kept], weight=0.5, temperature=2, label_smoothing=0.1
     )
     assert [term.item() for term in terms] == pytest.approx([term.item() for term in fewer])
     assert (logits.grad[~kept] == 0).all() and (logits.grad[kept] != 0).all()
@@ -140,7 +140,7 @@ def test_padding_contributes_nothing():
 def test_a_batch_of_padding_alone_is_zero():
     logits, _, teachers = example(tokens=4)
     targets = torch.full((4,), PADDING)
-    terms = distillation_loss(logits.requires_grad_(), targets, teachers, weight=0.5, padding=PADDING)
+    terms = distillation_loss(logits.requires_grad_(), targets, teachers[0], weight=0.5, padding=PADDING)
     terms.loss.backward()
     assert [term.item() for term in terms] == [0, 0, 0, 0]
     assert not logits.grad.any()
@@ -154,7 +154,7 @@ def test_sizes_that_are_worked_on_in_several_pieces(tokens, vocabulary):
     targets[::5] = PADDING
     teachers = [torch.randn(tokens, vocabulary, dtype=torch.float64)]
     terms = distillation_loss(
-        logits, targets, teachers, weight=0.5, temperature=2, label_smoothing=0.1, padding=PADDING
+        logits, targets, ensemble(teachers, 2), weight=0.5, temperature=2, label_smoothing=0.1, padding=PADDING
     )
     expected = differentiable(logits, targets, teachers, 0.5, 2, 0.1)
     assert terms.loss.item() == pytest.approx(expected.item(), rel=1e-10)
@@ -173,7 +173,7 @@ def test_low_precision_loses_only_the_rounding_of_the_gradient(dtype, tolerance)
     expected.backward()
     logits.requires_grad_()
     loss = distillation_loss(
-        logits, targets, teachers, weight=0.5, temperature=2, label_smoothing=0.1, padding=PADDING
+        logits, targets, ensemble(teachers, 2), weight=0.5, temperature=2, label_smoothing=0.1, padding=PADDING
     ).loss
     loss.backward()
     assert loss.dtype == torch.float32
@@ -196,7 +196,7 @@ def test_a_loss_scale_saves_the_gradients_that_float16_cannot_hold():
 
 def test_extreme_logits_stay_finite():
     logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], requires_grad=True)
-    terms = distillation_loss(logits, torch.tensor([0, 0]), [logits.detach()], weight=0.5, label_smoothing=0.1)
+    terms = distillation_loss(logits, torch.tensor([0, 0]), logits.detach(), weight=0.5, label_smoothing=0.1)
     terms.loss.backward()
     assert terms.nll.item() == pytest.approx(2e4)
     assert torch.isfinite(terms.loss) and torch.isfinite(logits.grad).all()
@@ -219,7 +219,21 @@ def test_extreme_logits_stay_finite():
 def test_values_out_of_range_are_refused(options, words):
     logits, targets, teachers = example()
     with pytest.raises(DistillationError, match=words):
-        distillation_loss(logits, targets, teachers, **options)
+        distillation_loss(logits, targets, teachers[0], **options)
+
+
+def test_one_teacher_is_no_ensemble_and_none_is_nothing():
+    _, _, teachers = example()
+    assert ensemble(teachers) is teachers[0]
+    assert ensemble([]) is None
+
+
+def test_an_ensemble_takes_its_teachers_one_after_another():
+    """A word that no teacher holds possible has no share in the mean either, and does no harm."""
+    shares = torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[0.1, 0.9, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+    combined = ensemble((share.log() for share in shares), temperature=1)
+    torch.testing.assert_close(combined.softmax(-1), torch.tensor([[0.2, 0.8, 0.0]]))
+    assert distillation_loss(torch.zeros(1, 3), torch.tensor([0]), combined, weight=1).loss.isfinite()
 
 
 def test_distilling_without_a_teacher_is_refused():
@@ -231,4 +245,4 @@ def test_distilling_without_a_teacher_is_refused():
 def test_a_teacher_of_another_vocabulary_is_refused():
     logits, targets, _ = example(vocabulary=5)
     with pytest.raises(DistillationError, match=r"student's shape \(7, 5\), but have \(7, 6\)"):
-        distillation_loss(logits, targets, [torch.randn(7, 6)], weight=0.5)
+        distillation_loss(logits, targets, torch.randn(7, 6), weight=0.5)
