@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import yaml
 
 from weightdistill.benchmark import machine
 from weightdistill.checkpoint import writing
+from weightdistill.config import BUNDLES
 
 NAMES = {"teacher": "teacher", "plain": "plain student", "kd": "KD student", "wd": "WD student"}
 PACKAGES = ("sacrebleu", "sentencepiece", "numpy", "snakemake")
@@ -114,6 +116,7 @@ def collect(config: Mapping[str, Any], committed: bytes, work: Path) -> dict[str
         "experiment": config["name"],
         "config_sha256": hashlib.sha256(committed).hexdigest() if yaml.safe_load(committed) == config else None,
         "config": config,
+        "generator": asdict(BUNDLES[config["generator"]]),
         "signatures": {metric: some[metric]["signature"] for metric in ("bleu", "chrf")},
         "benchmark": read(work / "benchmark" / "fairseq.json")["settings"],
         "machine": where,

@@ -157,10 +157,8 @@ def _plain_config(state: Mapping[str, Any], task: TranslationTask) -> dict[str, 
 def _provenance(state: Mapping[str, Any], source: Path) -> dict[str, Any]:
     model = checkpoint.model_config(state)
     own = {key: value for key, value in model.items() if key.startswith(_OWN_SETTINGS)}
-    fingerprint = state["model"].get("teacher_fingerprint")
-    if fingerprint is not None:
-        own["teacher_sha256"] = checkpoint.fingerprint_text(fingerprint)
-    return {"version": __version__, "source_sha256": checkpoint.fingerprint(source), **own}
+    teachers = (state.get("task_state") or {}).get("teachers", [])
+    return {"version": __version__, "source_sha256": checkpoint.fingerprint(source), "teachers": teachers, **own}
 
 
 def _batches(task: TranslationTask, subset: str, count: int, longest: Any) -> Iterator[dict[str, Any]]:

@@ -29,6 +29,9 @@ def describe(path: Path) -> str:
         fields = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
         layers, width, ffn, heads = (config.get(f"{stack}_{field}", "?") for field in fields)
         lines.append(f"{stack}: {layers} layers, width {width}, feed-forward {ffn}, {heads} heads")
+    exported = (state.get("extra_state") or {}).get("weightdistill", {})
+    teachers = (state.get("task_state") or {}).get("teachers") or exported.get("teachers", [])
+    lines += [f"teacher: {teacher['path']}  (SHA-256 {teacher['sha256']})" for teacher in teachers]
     generated = any(name.startswith("generator.") for name in weights)
     lines += _generator_lines(weights, config) if generated else _class_lines(weights)
     return "\n".join(lines)
@@ -54,13 +57,10 @@ def _storage(weight: Tensor) -> tuple[int, int]:
 
 def _generator_lines(weights: Mapping[str, Tensor], config: Mapping[str, object]) -> list[str]:
     total = sum(weight.numel() for name, weight in weights.items() if name.startswith("generator."))
-    found = weights.get("teacher_fingerprint")
-    fingerprint = "not recorded" if found is None else checkpoint.fingerprint_text(found)
     options = ", ".join(
         f"{name.removeprefix('generator_')}={value}" for name, value in config.items() if name.startswith("generator_")
     )
     lines = [
-        f"teacher: {config.get('teacher_path')}  (SHA-256 {fingerprint})",
         f"generator: {options}",
         f"{total:,} parameters of the generator",
         "",

@@ -63,8 +63,16 @@ class Teacher:
         heads = (int(self.config.get(f"{stack}_attention_heads") or 8) for stack in ("encoder", "decoder"))
         return TransformerShape.of(self.state, *heads)
 
+    def provenance(self) -> dict[str, str]:
+        """What a student's checkpoint says of its teacher: `path` and `sha256` of its file."""
+        return {"path": self.path, "sha256": self.fingerprint}
+
     def build(self, task: FairseqTask) -> BaseFairseqModel:
-        """The teacher as a frozen fairseq model in eval mode, for its predictions."""
+        """The teacher as a frozen fairseq model in eval mode, for its predictions.
+
+        Raises:
+            RuntimeError: its weights do not fit its settings and the task's dictionaries.
+        """
         model = models.build_model(Namespace(**self.config), task)
         model.load_state_dict(dict(self.raw_state), strict=True, model_cfg=Namespace(**self.config))
         model.requires_grad_(False)

@@ -20,6 +20,13 @@ WANTED=$(cat "$ROOT/scripts/constraints.txt" "$ROOT/setup.cfg" | sha256sum | cut
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null \
     || die "$PYTHON must be Python 3.10 or later; name another with PYTHON=..."
+# Of fairseq only Python 3.12 and later get a built package.
+"$PYTHON" - << 'END' || die "fairseq is compiled for this $PYTHON, which takes a C++ compiler and Python's headers;" \
+    "on Debian, install g++ and python3-dev, or name a Python 3.12 with PYTHON=..."
+import os, shutil, sys, sysconfig
+headers = os.path.join(sysconfig.get_path("include"), "Python.h")
+sys.exit(sys.version_info < (3, 12) and not (shutil.which("g++") and os.path.exists(headers)))
+END
 if [[ ! -x $VENV/bin/pip ]]; then
     echo "making $VENV ..."
     "$PYTHON" -m venv "$VENV" || die "$PYTHON cannot make an environment; on Debian, install python3-venv"

@@ -43,6 +43,9 @@ class ClassGenerator(nn.Module):
         student_size: shape of one student weight.
         config: the generator's options.
         initial_map: makes the start value of a map from its axis and both sizes.
+
+    Raises:
+        DistillationError: a dimension that cannot be mapped, such as positions, has another size in the student.
     """
 
     teacher: Tensor
@@ -123,22 +126,20 @@ class ClassGenerator(nn.Module):
         """The T_j of all student layers, before the gate; shape (L_s, O_s, I_s).
 
         All of it is linear, so the order is a matter of cost. Layers are combined first where that leaves fewer
-        matrices to map, and last where it does not: then no gradient has to pass the maps on its way to W_L.
+        matrices to map; where each subset is one layer, its W_L comes last, as a factor.
         """
+        mixing = self.mixing_matrix()
         if len(self.group.student_names) < len(self.group.teacher_names):
-            return self._map(self._mix(self.teacher))
-        return self._mix(self._map(self.teacher))
+            return self._map(einsum(mixing, self.teacher, "student teacher, teacher ... -> student ..."))
+        return einsum(self._map(self.teacher), mixing.diagonal(), "student ..., student -> student ...")
 
     def forward(self) -> Tensor:
         """The student weights of this class, shape (L_s, O_s, I_s), computed in float32 and of the parameters' type."""
         generated = self.transform()
         if self.gate_weight is not None and self.gate_bias is not None:
             gate_weight, gate_bias = _at_least_float32(self.gate_weight), _at_least_float32(self.gate_bias)
-            generated = torch.addcmul(gate_bias, generated.tanh(), gate_weight)
+            generated = (generated.tanh() * gate_weight).add_(gate_bias)  # addcmul's backward pass takes twice the time
         return generated.to(self.W_L.dtype)
-
-    def _mix(self, weights: Tensor) -> Tensor:
-        return einsum(self.mixing_matrix(), weights, "student teacher, teacher ... -> student ...")
 
     def _map(self, weights: Tensor) -> Tensor:
         """Apply both maps, the one that costs less to apply first, first."""
@@ -224,7 +225,10 @@ class WeightGenerator(nn.Module):
         state.update((name.replace("/", "."), weight) for name, weight in self.trained.items())
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             for generator in self.class_generators():
-                state.update(zip(generator.group.student_names, generator().unbind(), strict=True))
+                weights = generator()
+                # unbind's backward pass would copy the gradient of a single weight
+                layers = weights.unbind() if len(weights) > 1 else [weights.squeeze(0)]
+                state.update(zip(generator.group.student_names, layers, strict=True))
         state.update((alias, state[name]) for alias, name in self.aliases.items())
         return state
 

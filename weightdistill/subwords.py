@@ -13,7 +13,16 @@ import sentencepiece
 
 
 def train(prefix: str, vocab_size: int, files: list[str]) -> None:
-    """Train one BPE model on all files together, so that both languages share their pieces."""
+    """Train one BPE model on all files together, so that both languages share their pieces.
+
+    Args:
+        prefix: writes PREFIX.model and PREFIX.vocab.
+        vocab_size: number of pieces.
+        files: text, one sentence a line.
+
+    Raises:
+        RuntimeError: what SentencePiece says of files that cannot be read, or that hold too little text.
+    """
     sentencepiece.SentencePieceTrainer.train(
         input=files,
         model_prefix=prefix,
@@ -26,7 +35,15 @@ def train(prefix: str, vocab_size: int, files: list[str]) -> None:
 
 
 def convert(direction: str, model: str) -> None:
-    """Encode or decode standard input to standard output, one sentence a line."""
+    """Encode or decode standard input to standard output, one sentence a line.
+
+    Args:
+        direction: `encode` (text to pieces) or `decode` (the reverse).
+        model: file of the SentencePiece model.
+
+    Raises:
+        OSError: the model cannot be read.
+    """
     processor = sentencepiece.SentencePieceProcessor(model_file=model)
     for line in sys.stdin:
         pieces = line.strip()
@@ -37,6 +54,7 @@ def convert(direction: str, model: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
+    """Run the command line; wrong arguments end with the usage and exit code 1."""
     match arguments:
         case ["train", prefix, vocab_size, *files] if files:
             train(prefix, int(vocab_size), files)

@@ -76,6 +76,9 @@ class GeneratedTransformerModel(TransformerModel):
             teacher: source of the weights.
             shape: the student's TransformerShape.
             config: generator options.
+
+        Raises:
+            DistillationError: weights that the layout does not know, or that cannot be generated from this teacher.
         """
         self._teacher_path = teacher.path
         weights = dict(self.named_parameters(remove_duplicate=False))

@@ -48,6 +48,8 @@ class DistillationTask(TranslationTask):
         self._teacher_models: list[BaseFairseqModel] = []
         for teacher in self._teachers:
             teacher.require_dictionaries(src_dict, tgt_dict, cfg.teacher_data)
+        # Goes into every checkpoint of a training, as `task_state`.
+        self.state.merge_state_dict({"teachers": [teacher.provenance() for teacher in self._teachers]})
 
     def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
         """Never: each epoch cuts its own batches.

@@ -56,3 +56,19 @@ def test_translate_evaluate_and_benchmark(
     run(*command, "--batch-size", 2, "--repetitions", 1, "--sentences", 1, "--threads", 1, "--json", speeds)
     measured = json.loads(speeds.read_text(encoding="utf-8"))["speeds"]
     assert len(measured) == 2
+
+
+@pytest.mark.parametrize("preset", ["base", "deep"])
+def test_benchmark_training_measures_both_updates_and_counts_what_they_keep(tmp_path: Path, preset: str) -> None:
+    result = tmp_path / "cost.json"
+    run(
+        *("weightdistill", "benchmark-training", "--teacher-preset", preset, "--width", 16, "--tokens", 64),
+        *("--vocabulary", 40, "--repetitions", 2, "--threads", 1, "--json", result),
+    )
+    report = json.loads(result.read_text(encoding="utf-8"))
+    for update in ("plain", "phase_1"):
+        # parameters, gradients and Adam's two moments in float32, and a step count for each tensor
+        assert report[update]["state_bytes"] == pytest.approx(16 * report[update]["parameters"], rel=0.02)
+        assert report[update]["seconds"]["minimum"] > 0
+    sizes = [report[update]["state_bytes"] for update in ("plain", "phase_1")]
+    assert report["memory_ratio"] == pytest.approx(sizes[1] / sizes[0])

@@ -73,7 +73,7 @@ def test_the_export_is_plain_and_says_where_it_comes_from(exported: Path, tiny: 
     assert config["_name"] == "transformer" and state["cfg"]["task"]["_name"] == "translation"
     assert not any(key.startswith(("generator", "teacher", "student")) for key in config)
     provenance = state["extra_state"]["weightdistill"]
-    assert provenance["teacher_sha256"] == checkpoint.fingerprint(teacher)
+    assert provenance["teachers"] == [{"path": str(teacher), "sha256": checkpoint.fingerprint(teacher)}]
     assert provenance["source_sha256"] == checkpoint.fingerprint(tiny.last)
 
 

@@ -1,6 +1,7 @@
 """Phase 1 and phase 2 with stock fairseq-train: what is trained, what is saved, and on how many processes."""
 
 import socket
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from commands import (
     start,
     weights_of,
 )
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from torch import Tensor
 
 from fairseq_plugins.export import export
@@ -90,6 +92,31 @@ def test_bf16_is_a_precision_and_no_tpu(data: Path, teacher: Path, tmp_path: Pat
     assert export(tmp_path / "checkpoint_last.pt", tmp_path / "student.pt").largest_difference <= 1e-5
 
 
+@pytest.mark.parametrize(
+    ("preset", "layers", "width", "pre_norm"),
+    [("base", 6, 512, False), ("big", 6, 1024, False), ("deep", 48, 512, True)],
+)
+def test_the_papers_teachers_are_architectures_of_the_stock_transformer(
+    preset: str, layers: int, width: int, pre_norm: bool
+) -> None:
+    args = Namespace(arch=f"teacher_{preset}", decoder_layers=4)  # what the command line gives stays
+    ARCH_CONFIG_REGISTRY[args.arch](args)
+    assert (args.arch, args.encoder_layers, args.decoder_layers) == ("transformer", layers, 4)
+    assert args.encoder_embed_dim == args.decoder_embed_dim == width
+    assert args.encoder_ffn_embed_dim == 4 * width and args.encoder_attention_heads == width // 64
+    assert args.encoder_normalize_before is args.decoder_normalize_before is pre_norm
+
+
+def test_a_teacher_architecture_trains_with_fairseq_train(data: Path, tmp_path: Path) -> None:
+    options = [option for option in TEACHER_SHAPE if "layers" not in option]
+    run(
+        *("fairseq-train", data, "--user-dir", PLUGIN, "--save-dir", tmp_path, "--task", "translation"),
+        *("--arch", "teacher_base", *options, "--criterion", "cross_entropy", *TRAINING, "--max-update", 1),
+    )
+    config = checkpoint.model_config(checkpoint.read(tmp_path / "checkpoint_last.pt"))
+    assert (config["arch"], config["encoder_layers"], config["encoder_embed_dim"]) == ("transformer", 6, 16)
+
+
 def test_a_pre_norm_teacher_with_learned_positions_is_distilled(data: Path, tmp_path: Path) -> None:
     run(
         *("fairseq-train", data, "--save-dir", tmp_path / "teacher", "--task", "translation"),
@@ -108,8 +135,7 @@ def test_a_pre_norm_teacher_with_learned_positions_is_distilled(data: Path, tmp_
     assert {"encoder.layer_norm.weight", "decoder.layernorm_embedding.bias"} <= set(weights)
 
 
-def test_two_processes_train_as_one_with_twice_the_update_frequency(data: Path, teacher: Path, tmp_path: Path) -> None:
-    options = ["--student-preset", "tiny", "--dropout", 0, "--max-update", 6, "--disable-validation"]
+def run_on_two_processes(*command: object) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -117,17 +143,22 @@ def test_two_processes_train_as_one_with_twice_the_update_frequency(data: Path, 
         *("--distributed-backend", "gloo", "--distributed-no-spawn", "--ddp-backend", "legacy_ddp"),
         *("--distributed-init-method", f"tcp://127.0.0.1:{port}", "--distributed-world-size", 2),
     ]
-    processes = [
-        start(*phase1(data, tmp_path / "two", teacher, *options, *together, "--distributed-rank", rank))
-        for rank in range(2)
-    ]
+    processes = [start(*command, *together, "--distributed-rank", rank) for rank in range(2)]
     try:
         logs = [process.communicate(timeout=200)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], logs
-    run(*phase1(data, tmp_path / "one", teacher, *options, "--update-freq", 2))
+
+
+def test_two_processes_train_as_one_with_twice_the_update_frequency_and_resume(
+    data: Path, teacher: Path, tmp_path: Path
+) -> None:
+    options = ["--student-preset", "tiny", "--dropout", 0, "--disable-validation"]
+    for updates in (4, 6):
+        run_on_two_processes(*phase1(data, tmp_path / "two", teacher, *options, "--max-update", updates))
+    run(*phase1(data, tmp_path / "one", teacher, *options, "--max-update", 6, "--update-freq", 2))
     one, two = (weights_of(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name, weight in one.items():
@@ -153,12 +184,17 @@ def test_phase_2_starts_from_the_export_and_learns_from_several_teachers(
     assert " | distillation_loss " in log
     state = checkpoint.read(tmp_path / "phase2" / "checkpoint_last.pt")
     assert state["optimizer_history"][-1]["num_updates"] == 3
+    assert [entry["sha256"] for entry in state["task_state"]["teachers"]] == [
+        checkpoint.fingerprint(teacher),
+        checkpoint.fingerprint(second),
+    ]
     before, after = weights_of(generated), weights_of(tmp_path / "phase2" / "checkpoint_last.pt")
     assert before.keys() == after.keys()
     for name, weight in after.items():  # three updates of at most 1e-6 from where phase 1 ended
         torch.testing.assert_close(weight, before[name], atol=1e-5, rtol=0)
     assert any(not torch.equal(weight, before[name]) for name, weight in after.items())
     assert export(tmp_path / "phase2" / "checkpoint_last.pt", tuned).largest_difference == 0
+    assert f"teacher: {second}  (SHA-256 {checkpoint.fingerprint(second)})" in run("weightdistill", "inspect", tuned)
     (tmp_path / "source").write_text("\n".join(corpus.sentences("test")[:4]) + "\n", encoding="utf-8")
     decoding = ["--beam", 1, "--cpu", "--input", tmp_path / "source", *TO_DECODE]
     output = run("fairseq-interactive", data, "--path", tuned, *decoding)
