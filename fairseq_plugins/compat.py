@@ -10,6 +10,8 @@
   are never trained, for a fast path in eval mode. They would count twice, and a student's weights would not reach
   them: here its layers are built and loaded without, and take the usual path. Stock fairseq makes the copies again
   when it loads.
+- With several processes the first one reads a checkpoint and sends it to the others by torch.save and torch.load, and
+  the latter refuses fairseq's settings. torch's own way of sending objects between the processes of a training does it.
 - fairseq takes --bf16 for an order to train on a TPU, and crashes without one. Its trainer does well with bfloat16 on
   a GPU or CPU, when it is not told so.
 """
@@ -22,7 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fairseq import checkpoint_utils
+import torch
+from fairseq import checkpoint_utils, distributed
 from fairseq.file_io import IOPathManager, PathManager
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import nn
@@ -32,7 +35,8 @@ from weightdistill.layout import is_copy
 
 
 def apply() -> None:
-    """Put the second and third in place; may be called more than once. Importing this module did the first."""
+    """Put the second to the fourth in place; may be called more than once. Importing this module did the first."""
+    distributed.utils._broadcast_object_slow = _broadcast
     if IOPathManager is None:
         PathManager.copy = staticmethod(_copy)
         checkpoint_utils.torch_persistent_save = _save
@@ -61,6 +65,12 @@ def _load_without_copies(layer: nn.Module, state: dict[str, Any], prefix: str, *
     for name in [name for name in state if name.startswith(prefix) and is_copy(name)]:
         del state[name]
     nn.Module._load_from_state_dict(layer, state, prefix, *args)
+
+
+def _broadcast(value: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
+    values = [value]
+    torch.distributed.broadcast_object_list(values, src=src_rank, group=group, device=dist_device)
+    return values[0]
 
 
 def _save(state: dict[str, Any], filename: str, async_write: bool = False) -> None:

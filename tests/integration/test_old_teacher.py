@@ -1,4 +1,4 @@
-"""A teacher of an older fairseq: settings in a Namespace, q, k and v in one matrix, a tied output left out."""
+"""A teacher of an older fairseq: settings in a Namespace, q, k and v in one matrix, norms by number, no tied output."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -27,6 +27,9 @@ def old(teacher: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     for name in [name for name in weights if "attn.q_proj" in name]:
         parts = [weights.pop(name.replace("q_proj", f"{part}_proj")) for part in "qkv"]
         weights[name.replace("q_proj.", "in_proj_")] = torch.cat(parts)
+    for number, norm in enumerate(("self_attn_layer_norm", "final_layer_norm")):
+        for name in [name for name in weights if name.startswith("encoder.layers.") and norm in name]:
+            weights[name.replace(norm, f"layer_norms.{number}")] = weights.pop(name)
     path = tmp_path_factory.mktemp("old") / "teacher.pt"
     history = [{"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 150}]
     content = {"args": Namespace(**settings), "model": weights, "optimizer_history": history, "extra_state": {}}

@@ -21,10 +21,10 @@ from commands import (
     start,
     weights_of,
 )
-from fairseq.models import ARCH_CONFIG_REGISTRY
 from torch import Tensor
 
 from fairseq_plugins.export import export
+from fairseq_plugins.models import architectures
 from weightdistill import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -100,7 +100,7 @@ def test_the_papers_teachers_are_architectures_of_the_stock_transformer(
     preset: str, layers: int, width: int, pre_norm: bool
 ) -> None:
     args = Namespace(arch=f"teacher_{preset}", decoder_layers=4)  # what the command line gives stays
-    ARCH_CONFIG_REGISTRY[args.arch](args)
+    getattr(architectures, args.arch)(args)
     assert (args.arch, args.encoder_layers, args.decoder_layers) == ("transformer", layers, 4)
     assert args.encoder_embed_dim == args.decoder_embed_dim == width
     assert args.encoder_ffn_embed_dim == 4 * width and args.encoder_attention_heads == width // 64
