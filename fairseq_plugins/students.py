@@ -8,13 +8,18 @@ import argparse
 import functools
 import logging
 from argparse import Namespace
+from collections.abc import Sequence
 
+import torch
 from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture
+from torch import nn
 
 from fairseq_plugins import compat, teachers
+from fairseq_plugins.teachers import Teacher
 from weightdistill.errors import DistillationError
 from weightdistill.shape import StackShape, TransformerShape, student_shape
+from weightdistill.student_init import initial_student, require_known
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +83,15 @@ def shape_of(args: Namespace, teacher: TransformerShape) -> TransformerShape:
     return TransformerShape(encoder=stack("encoder"), decoder=stack("decoder"))
 
 
+def shape_in(args: Namespace) -> TransformerShape:
+    """The shape that a completed architecture has."""
+    encoder, decoder = (
+        StackShape(**{field: int(getattr(args, f"{stack}_{option}")) for field, option in _SHAPE_OPTIONS.items()})
+        for stack in ("encoder", "decoder")
+    )
+    return TransformerShape(encoder, decoder)
+
+
 def shape_options(shape: TransformerShape) -> dict[str, int]:
     """A shape as options of fairseq's `transformer`: encoder_layers, encoder_embed_dim and so on."""
     return {
@@ -85,6 +99,32 @@ def shape_options(shape: TransformerShape) -> dict[str, int]:
         for stack in ("encoder", "decoder")
         for field, option in _SHAPE_OPTIONS.items()
     }
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, start: str, of: Sequence[Teacher], shape: TransformerShape) -> None:
+    """Set a new student's weights to a start made from its (first) teacher's, in place.
+
+    Raises:
+        DistillationError: no such start, one that this student cannot have from this teacher, or no teacher.
+    """
+    require_known(start)
+    if start == "random":
+        return
+    if not of:
+        raise DistillationError(f"--student-init {start} takes weights from a teacher; give --teacher-path")
+    if any(name.startswith("generator.") for name, _ in model.named_parameters()):
+        raise DistillationError(
+            f"--student-init {start} is for a student that is trained itself; a generator starts as its own options "
+            "say (--generator-layer-init, --generator-map-init)"
+        )
+    weights = dict(model.named_parameters())
+    everywhere = dict(model.named_parameters(remove_duplicate=False))
+    first_name = {id(weight): name for name, weight in reversed(everywhere.items())}
+    aliases = {name: first_name[id(weight)] for name, weight in everywhere.items() if first_name[id(weight)] != name}
+    for name, weight in initial_student(start, of[0].state, of[0].shape, weights, shape, aliases).items():
+        weights[name].copy_(weight)
+    logger.info("student starts as %s of %s", start, of[0].path)
 
 
 @functools.cache

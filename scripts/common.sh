@@ -92,3 +92,14 @@ train() {
         --num-workers 0 --required-batch-size-multiple 1 --log-format simple "$@"
     python -m fairseq_plugins.training_record "$save"
 }
+
+# in_parallel JOBS COMMAND ITEM...: runs COMMAND with each item, so many at a time, and waits for all of them.
+in_parallel() {
+    local jobs=$1 command=$2 item
+    shift 2
+    for item in "$@"; do
+        while [[ $(jobs -rp | wc -l) -ge $jobs ]]; do wait -n; done
+        "$command" "$item" &
+    done
+    wait  # what failed has left no results, which is noticed where they are read
+}

@@ -3,18 +3,21 @@
     L = (1 - weight) · CE(y, student; label smoothing) + weight · temperature² · CE(teacher, student)
 
 with both distributions of the second term softened by the temperature (Hinton et al., 2015; Kim and Rush, 2016). Knows
-only logits and targets.
+only logits, targets and soft labels.
 """
 
-import itertools
 import math
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from weightdistill.errors import DistillationError
+from weightdistill.soft_labels import SoftLabels, TeacherLogits, require_temperature, rows_of
+
+SOFT_LOSSES = ("ce", "mse")
+"""Cross-entropy of softened distributions, times temperature²; or the mean squared difference of logits."""
 
 # Entries of (tokens x vocabulary) worked on at a time: small enough for a CPU's cache, large enough to fill a GPU.
 _CHUNK_ENTRIES = {"cpu": 2**19, "cuda": 2**26}
@@ -30,16 +33,17 @@ class LossTerms(NamedTuple):
     nll: Tensor
     """Negative log-likelihood of the reference."""
     distillation: Tensor
-    """Cross-entropy against the teacher's softened distribution, times temperature²; 0 without a teacher."""
+    """Cross-entropy against the teacher's softened distribution, times temperature² (or the squared difference of
+    logits); 0 without a teacher."""
 
 
 def distillation_loss(
     logits: Tensor,
     targets: Tensor,
-    teacher_logits: Tensor | None = None,
+    soft_labels: SoftLabels | None = None,
     *,
-    weight: float = 0.0,
-    temperature: float = 1.0,
+    weight: float | Tensor = 0.0,
+    soft_loss: str = "ce",
     label_smoothing: float = 0.0,
     padding: int = -100,
 ) -> LossTerms:
@@ -50,64 +54,89 @@ def distillation_loss(
     Args:
         logits: student's, shape (tokens, vocabulary).
         targets: reference tokens, shape (tokens,).
-        teacher_logits: of the logits' shape; for several teachers see `ensemble`.
-        weight: share of the distillation term, within [0, 1].
-        temperature: softens both distributions, > 0.
+        soft_labels: the teacher's predictions.
+        weight: share of the distillation term, within [0, 1]; for all tokens, or of shape (tokens,).
+        soft_loss: `ce`, or `mse`, which takes whole TeacherLogits. Divided by the temperature on both sides and
+            multiplied by its square, the squared difference does not depend on it.
         label_smoothing: share of the uniform distribution, as fairseq defines it: spread over the other words.
         padding: target value of tokens that do not count.
 
     Raises:
-        DistillationError: a weight, temperature or smoothing out of range; weight > 0 without a teacher; a teacher
-            whose vocabulary has another size.
+        DistillationError: a weight, temperature or smoothing out of range; weight > 0 without soft labels; a teacher
+            whose vocabulary has another size; soft labels without the logits that `mse` needs.
     """
-    require_settings(weight=weight, temperature=temperature, label_smoothing=label_smoothing)
-    if weight > 0 and teacher_logits is None:
+    require_settings(weight=weight, label_smoothing=label_smoothing, soft_loss=soft_loss)
+    if isinstance(weight, float | int) and weight == 0:
+        soft_labels = None
+    elif soft_labels is None:
         raise DistillationError(f"distillation weight is {weight}, but there is no teacher; name one or set it to 0")
-    if teacher_logits is not None and teacher_logits.shape != logits.shape:
-        raise DistillationError(
-            f"teacher logits must have the student's shape {tuple(logits.shape)}, but have "
-            f"{tuple(teacher_logits.shape)}"
-        )
+    if soft_labels is not None:
+        if soft_labels.shape != tuple(logits.shape):
+            raise DistillationError(
+                f"teacher logits must have the student's shape {tuple(logits.shape)}, but have {soft_labels.shape}"
+            )
+        if isinstance(soft_labels.temperature, float | int):
+            require_temperature(soft_labels.temperature)
+        if soft_loss == "mse" and not (isinstance(soft_labels, TeacherLogits) and not soft_labels.top_k):
+            raise DistillationError("soft loss mse compares all logits, but only top-k probabilities are there; use ce")
     terms = _DistillationLoss.apply(  # type: ignore[no-untyped-call]
-        logits, targets, teacher_logits if weight > 0 else None, weight, temperature, label_smoothing, padding
+        logits, targets, soft_labels, weight, soft_loss, label_smoothing, padding
     )
     return LossTerms(*terms)
 
 
-def require_settings(*, weight: float, temperature: float, label_smoothing: float) -> None:
+def hardest(logits: Tensor, targets: Tensor, share: float, padding: int = -100) -> Tensor:
+    """The tokens of a batch whose reference the student finds hardest; for these only does selective distillation ask.
+
+    Wang et al., "Selective Knowledge Distillation for Neural Machine Translation" (ACL 2021), batch-level selection.
+
+    Args:
+        logits: student's, shape (tokens, vocabulary).
+        targets: reference tokens, shape (tokens,).
+        share: of the tokens that are not padding, within (0, 1]; rounded up.
+        padding: target value of tokens that do not count.
+
+    Returns:
+        Booleans, shape (tokens,).
+
+    Raises:
+        DistillationError: a share out of range.
+    """
+    require_share(share)
+    counts = targets != padding
+    with torch.no_grad():
+        rows, references = _rows(logits), targets.where(counts, 0)
+        nll = torch.empty_like(targets, dtype=torch.float32)
+        for start in range(0, len(targets), rows):
+            chunk = slice(start, start + rows)
+            nll[chunk] = functional.cross_entropy(logits[chunk].float(), references[chunk], reduction="none")
+        wanted = math.ceil(share * int(counts.sum()))
+        order = nll.masked_fill(~counts, -torch.inf).argsort(descending=True, stable=True)
+        return torch.zeros_like(counts).index_fill_(0, order[:wanted], True)
+
+
+def require_share(share: float) -> None:
+    """Check a share of selected tokens.
+
+    Raises:
+        DistillationError: it is not within (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise DistillationError(f"share of selected tokens must be within (0, 1], but is {share}")
+
+
+def require_settings(*, weight: float | Tensor, label_smoothing: float, soft_loss: str = "ce") -> None:
     """Check settings of the loss before anything is computed.
 
     Raises:
         DistillationError: one is out of range; names it, the range and the value.
     """
-    if not 0 <= weight <= 1:
+    if isinstance(weight, float | int) and not 0 <= weight <= 1:
         raise DistillationError(f"distillation weight must be within [0, 1], but is {weight}")
-    if not 0 < temperature < math.inf:
-        raise DistillationError(f"temperature must be positive and finite, but is {temperature}")
     if not 0 <= label_smoothing < 1:
         raise DistillationError(f"label smoothing must be within [0, 1), but is {label_smoothing}")
-
-
-def ensemble(teacher_logits: Iterable[Tensor], temperature: float = 1.0) -> Tensor | None:
-    """Logits whose softened distribution is the mean of the teachers' softened distributions; None without a teacher.
-
-    Args:
-        teacher_logits: one tensor a teacher, all of one shape (..., vocabulary); taken one at a time, so that not
-            all are in memory at once. A single teacher's are returned as they are.
-        temperature: of all these distributions, > 0.
-
-    Returns:
-        Logits (..., vocabulary), in float32 at least where there are several teachers.
-    """
-    remaining = iter(teacher_logits)
-    first, second = next(remaining, None), next(remaining, None)
-    if first is None or second is None:
-        return first
-    total, count = _soften(first, temperature), 1
-    for logits in itertools.chain([second], remaining):
-        total += _soften(logits, temperature)
-        count += 1
-    return total.div_(count).log_().mul_(temperature)
+    if soft_loss not in SOFT_LOSSES:
+        raise DistillationError(f"soft loss must be one of {', '.join(SOFT_LOSSES)}, but is {soft_loss!r}")
 
 
 class _DistillationLoss(torch.autograd.Function):
@@ -118,9 +147,9 @@ class _DistillationLoss(torch.autograd.Function):
         ctx: Any,
         logits: Tensor,
         targets: Tensor,
-        teacher: Tensor | None,
-        weight: float,
-        temperature: float,
+        soft_labels: SoftLabels | None,
+        weight: float | Tensor,
+        soft_loss: str,
         label_smoothing: float,
         padding: int,
     ) -> tuple[Tensor, ...]:
@@ -130,42 +159,52 @@ class _DistillationLoss(torch.autograd.Function):
         held = torch.float32 if logits.dtype == torch.float16 else logits.dtype
         gradient = torch.empty_like(logits, dtype=held) if ctx.needs_input_grad[0] else None
         spread = label_smoothing / (vocabulary - 1)
-        sums = torch.zeros(3, dtype=precision, device=logits.device)  # cross-entropy, nll, distillation
-        rows = max(1, _CHUNK_ENTRIES.get(logits.device.type, 2**26) // vocabulary)
+        sums = torch.zeros(4, dtype=precision, device=logits.device)  # loss, cross-entropy, nll, distillation
+        rows = _rows(logits)
 
         for start in range(0, tokens, rows):
             chunk = slice(start, start + rows)
             counts = targets[chunk] != padding  # (rows,)
             reference = targets[chunk].where(counts, 0)[:, None]  # (rows, 1)
-            log_student = logits[chunk].to(precision).log_softmax(-1)  # (rows, vocabulary)
+            student = logits[chunk].to(precision)  # (rows, vocabulary)
+            log_student = student.log_softmax(-1)
             nll = -log_student.gather(1, reference)[:, 0]
             cross_entropy = (1 - label_smoothing - spread) * nll - spread * log_student.sum(-1)
-            sums[0] += cross_entropy.dot(counts.to(precision))
-            sums[1] += nll.dot(counts.to(precision))
-            if teacher is not None:
-                soft_teacher = _soften(teacher[chunk], temperature)
+            share = rows_of(weight, chunk) if soft_labels is not None else 0.0  # a number, or (rows, 1)
+            distillation = torch.zeros_like(nll)
+            if soft_labels is not None and soft_loss == "mse":
+                difference = student - soft_labels.raw(chunk)  # type: ignore[attr-defined]  # checked before
+                distillation = difference.square().mean(-1)
+                soft_slope = difference.mul_(2 / vocabulary)
+            elif soft_labels is not None:
+                soft_teacher = soft_labels.probabilities(chunk)
+                temperature = rows_of(soft_labels.temperature, chunk)
                 soft_log_student = log_student
-                if temperature != 1:
-                    soft_log_student = (logits[chunk].to(precision) / temperature).log_softmax(-1)
+                if not isinstance(temperature, float | int) or temperature != 1:
+                    soft_log_student = (student / temperature).log_softmax(-1)
                 distillation = -(soft_teacher * soft_log_student).sum(-1)
-                sums[2] += temperature**2 * distillation.dot(counts.to(precision))
+                distillation = (distillation[:, None] * temperature**2)[:, 0]
+                if gradient is not None:
+                    soft_slope = soft_log_student.exp().sub_(soft_teacher).mul_(temperature)
+            loss = cross_entropy  # (rows,)
+            if soft_labels is not None:
+                loss = ((1 - share) * cross_entropy[:, None] + share * distillation[:, None])[:, 0]
+            terms = torch.stack([loss, cross_entropy, nll, distillation])  # (4, rows)
+            sums += terms.masked_fill(~counts, 0).sum(1)
             if gradient is None:
                 continue
             slope = log_student.exp().sub_(spread)
             slope.scatter_add_(1, reference, slope.new_full((1, 1), label_smoothing + spread - 1).expand_as(reference))
-            if teacher is not None:
-                soft_student = soft_log_student.exp()
-                slope.mul_(1 - weight).add_(soft_student.sub_(soft_teacher), alpha=weight * temperature)
+            if soft_labels is not None:
+                slope.mul_(1 - share).add_(soft_slope.mul_(share))
             gradient[chunk] = slope.mul_(counts[:, None])
 
         if gradient is not None:
             ctx.save_for_backward(gradient)
-        cross_entropy, nll, distillation = sums.unbind()
-        loss = (1 - weight) * cross_entropy + weight * distillation if teacher is not None else cross_entropy.clone()
         ctx.logits_dtype = logits.dtype
-        terms = loss, cross_entropy.clone(), nll.clone(), distillation.clone()
-        ctx.mark_non_differentiable(*terms[1:])
-        return terms
+        loss, *others = (total.clone() for total in sums)
+        ctx.mark_non_differentiable(*others)
+        return loss, *others
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
@@ -177,7 +216,6 @@ class _DistillationLoss(torch.autograd.Function):
         return scaled, None, None, None, None, None, None
 
 
-def _soften(logits: Tensor, temperature: float) -> Tensor:
-    """The softened distribution, in float32 at least; shape (..., vocabulary)."""
-    precision = torch.promote_types(logits.dtype, torch.float32)
-    return (logits.to(precision) / temperature).softmax(-1)
+def _rows(logits: Tensor) -> int:
+    """Tokens to work on at a time."""
+    return max(1, _CHUNK_ENTRIES.get(logits.device.type, 2**26) // logits.shape[1])

@@ -55,11 +55,7 @@ measure() {
     echo "measured: $1"
 }
 
-for variant in "${VARIANTS[@]}"; do
-    while [[ $(jobs -rp | wc -l) -ge $JOBS ]]; do wait -n; done
-    measure "$variant" &
-done
-wait  # what failed has no training.json, and is found below
+in_parallel "$JOBS" measure "${VARIANTS[@]}"
 
 mkdir -p "$(dirname "$OUTPUT")"
 {

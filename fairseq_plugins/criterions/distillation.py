@@ -1,25 +1,44 @@
-"""The loss of both phases as a fairseq criterion; see `weightdistill.losses` for the definition."""
+"""The losses of distillation as one fairseq criterion.
+
+Cross-entropy against the reference, the teacher's soft labels (`weightdistill.losses`), and matches of hidden states
+and attention (`weightdistill.matching`); every way of distilling is a choice of its options.
+"""
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
+import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from omegaconf import II
-from torch import Tensor
+from torch import Tensor, nn
 
+from fairseq_plugins.features import FeatureRecorder
 from weightdistill.errors import DistillationError
-from weightdistill.losses import distillation_loss, ensemble, require_settings
+from weightdistill.losses import SOFT_LOSSES, distillation_loss, hardest, require_settings, require_share
+from weightdistill.matching import LOSSES, PRESETS, SCHEDULES, Match, read_matches
+from weightdistill.soft_labels import (
+    TEMPERATURE_SCHEDULES,
+    TOP_K_RESTS,
+    SoftLabels,
+    TeacherLogits,
+    cwsm_temperatures,
+    ensemble,
+    flsw_temperatures,
+    mean_logits,
+    require_temperature,
+)
 
 
 @dataclass
 class DistillationCriterionConfig(FairseqDataclass):
     """Options of the criterion."""
 
+    # fairseq makes command-line options of these annotations, and knows Optional only by that name
     label_smoothing: float = field(
         default=0.0,
         metadata={"help": "share of the uniform distribution in the reference's, within [0, 1)"},
@@ -28,67 +47,129 @@ class DistillationCriterionConfig(FairseqDataclass):
         default=0.5,
         metadata={"help": "share of the teacher's term in the loss, within [0, 1]; 0 is plain training"},
     )
+    distillation_weight_schedule: str = field(
+        default="constant",
+        metadata={"help": f"how that share changes until --max-update: {', '.join(SCHEDULES)}"},
+    )
     temperature: float = field(
         default=1.0,
         metadata={"help": "softens both distributions of the teacher's term, which is scaled by its square"},
     )
+    temperature_schedule: str = field(
+        default="constant",
+        metadata={"help": f"temperatures of single tokens: {', '.join(TEMPERATURE_SCHEDULES)} (Wen et al., 2019)"},
+    )
+    temperature_beta: float = field(
+        default=1.0,
+        metadata={"help": "how far the temperatures of a schedule go from --temperature"},
+    )
+    temperature_gamma: float = field(
+        default=1.0,
+        metadata={"help": "exponent of the disagreement with the teacher in the schedule flsw"},
+    )
+    soft_loss: str = field(
+        default="ce",
+        metadata={"help": f"of the soft labels: {', '.join(SOFT_LOSSES)}, cross-entropy or squared error of logits"},
+    )
+    soft_top_k: int = field(
+        default=0,
+        metadata={"help": "use only the teacher's so many likeliest words; 0 for all"},
+    )
+    soft_rest: str = field(
+        default="renormalise",
+        metadata={"help": f"what becomes of the other words' mass: {', '.join(TOP_K_RESTS)}"},
+    )
+    soft_share: float = field(
+        default=1.0,
+        metadata={"help": "share of a batch's tokens, the student's hardest, that learn from soft labels"},
+    )
+    probability_shift: bool = field(
+        default=False,
+        metadata={"help": "the reference's logit and the teacher's largest change places"},
+    )
+    matches: Optional[str] = field(
+        default=None,
+        metadata={"help": f"match hidden states or attention: {', '.join(PRESETS)}, or a YAML or JSON file of matches"},
+    )
+    match_weight: float = field(
+        default=1.0,
+        metadata={"help": "multiplies the weights of all matches"},
+    )
     sentence_avg: bool = II("optimization.sentence_avg")
+    max_update: int = II("optimization.max_update")
 
 
 @register_criterion("distillation", dataclass=DistillationCriterionConfig)
 class DistillationCriterion(FairseqCriterion):
-    """Label-smoothed cross-entropy and word-level distillation."""
+    """Label-smoothed cross-entropy, soft labels and matches."""
 
-    def __init__(
-        self,
-        task: FairseqTask,
-        label_smoothing: float,
-        distillation_weight: float,
-        temperature: float,
-        sentence_avg: bool,
-    ) -> None:
+    def __init__(self, task: FairseqTask, cfg: DistillationCriterionConfig) -> None:
         super().__init__(task)
-        require_settings(weight=distillation_weight, temperature=temperature, label_smoothing=label_smoothing)
-        if distillation_weight > 0 and not getattr(task.cfg, "teacher_path", None):
-            raise DistillationError(
-                f"--distillation-weight is {distillation_weight}, but there is no teacher; give --teacher-path, with "
-                "--task distillation, or set it to 0"
+        self.cfg = cfg
+        self._matches: list[Match] = []
+        self._recorders: tuple[FeatureRecorder, FeatureRecorder] | None = None
+        self._progress = 0.0
+        self._check(task)
+        if cfg.matches:
+            shapes = task.teacher_shape, task.student_shape
+            self._matches = read_matches(cfg.matches, *shapes)
+            # Parameters of the criterion: fairseq trains, saves and loads them, and none gets into the student.
+            modules = [match.projection(*shapes) for match in self._matches]
+            self.projections = nn.ModuleDict(
+                {str(index): module for index, module in enumerate(modules) if module is not None}
             )
-        self._label_smoothing = label_smoothing
-        self._weight = distillation_weight
-        self._temperature = temperature
-        self._sentence_avg = sentence_avg
+
+    def set_num_updates(self, updates: int) -> None:
+        """Say how many updates were done, for the schedules."""
+        self._progress = min(1.0, updates / self.cfg.max_update) if self.cfg.max_update else 0.0
 
     def forward(
         self, model: BaseFairseqModel, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """The loss summed over the batch, what to divide it by, and what to log."""
-        logits = model(**sample["net_input"])[0]  # (batch, tokens, vocabulary)
-        teachers = self.task.teacher_logits(sample, model) if self._weight > 0 else ()
-        soft = ensemble(teachers, self._temperature)
+        """The loss summed over the batch, what to divide it by, and what to log.
+
+        Matches count in training only: the validation loss is that of the predictions.
+        """
+        matching = bool(self._matches) and self.training
+        if matching and self._recorders is None:
+            self._recorders = self._record(model, sample)
+        logits = model(**sample["net_input"])[0].flatten(0, 1)  # (batch * tokens, vocabulary)
+        targets = sample["target"].flatten()
+        share = self._scheduled(self.cfg.distillation_weight, self.cfg.distillation_weight_schedule)
+        soft_labels = self._soft_labels(sample, model, logits, targets) if share > 0 or matching else None
+        weight: float | Tensor = share
+        if share > 0 and self.cfg.soft_share < 1:
+            weight = share * hardest(logits, targets, self.cfg.soft_share, self.padding_idx).to(torch.float32)
         terms = distillation_loss(
-            logits.flatten(0, 1),
-            sample["target"].flatten(),
-            None if soft is None else soft.flatten(0, 1),
-            weight=self._weight,
-            temperature=self._temperature,
-            label_smoothing=self._label_smoothing,
+            logits,
+            targets,
+            soft_labels if share > 0 else None,
+            weight=weight,
+            soft_loss=self.cfg.soft_loss,
+            label_smoothing=self.cfg.label_smoothing,
             padding=self.padding_idx,
         )
-        sample_size = sample["target"].size(0) if self._sentence_avg else sample["ntokens"]
+        sample_size = sample["target"].size(0) if self.cfg.sentence_avg else sample["ntokens"]
+        loss = terms.loss
         logged = {
-            "loss": terms.loss.data,
             "nll_loss": terms.nll.data,
             "distillation_loss": terms.distillation.data,
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
         }
-        return terms.loss, sample_size, logged
+        if matching:
+            matched = self._match(sample) * sample_size
+            loss = loss + matched
+            logged["match_loss"] = matched.data
+        return loss, sample_size, {"loss": loss.data, **logged}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log means in bits, as fairseq's own criterions do: the loss per sample, the others per token."""
+        """Log means in bits, as fairseq's own criterions do: the loss per sample, the others per token.
+
+        The matches' is no entropy; it is logged as it is.
+        """
 
         def total(key: str) -> Any:
             return sum(output.get(key, 0) for output in logging_outputs)
@@ -99,9 +180,101 @@ class DistillationCriterion(FairseqCriterion):
         if any(output.get("distillation_loss", 0) for output in logging_outputs):
             distillation = total("distillation_loss") / tokens / math.log(2)
             metrics.log_scalar("distillation_loss", distillation, tokens, round=3)
+        if any("match_loss" in output for output in logging_outputs):
+            metrics.log_scalar("match_loss", total("match_loss") / samples, samples, round=4)
         metrics.log_derived("ppl", lambda meters: 2 ** meters["nll_loss"].avg)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
         """Every logged value is a sum."""
         return True
+
+    def _check(self, task: FairseqTask) -> None:
+        """Refuse what is impossible now rather than at the first update."""
+        cfg = self.cfg
+        require_settings(weight=cfg.distillation_weight, label_smoothing=cfg.label_smoothing, soft_loss=cfg.soft_loss)
+        require_temperature(cfg.temperature)
+        require_share(cfg.soft_share)
+        for option, choices in (
+            ("distillation_weight_schedule", SCHEDULES),
+            ("temperature_schedule", TEMPERATURE_SCHEDULES),
+            ("soft_rest", TOP_K_RESTS),
+        ):
+            if getattr(cfg, option) not in choices:
+                raise DistillationError(
+                    f"--{option.replace('_', '-')} must be one of {', '.join(choices)}, but is {getattr(cfg, option)!r}"
+                )
+        for option in ("soft_top_k", "match_weight"):
+            if not getattr(cfg, option) >= 0:
+                raise DistillationError(
+                    f"--{option.replace('_', '-')} must be at least 0, but is {getattr(cfg, option)}"
+                )
+        if cfg.soft_loss == "mse" and cfg.soft_top_k:
+            raise DistillationError("--soft-loss mse compares all logits; leave out --soft-top-k, or take ce")
+        if (cfg.distillation_weight > 0 or cfg.matches) and not getattr(task.cfg, "teacher_path", None):
+            asked = "--matches is given" if cfg.matches else f"--distillation-weight is {cfg.distillation_weight}"
+            raise DistillationError(
+                f"{asked}, but there is no teacher; give --teacher-path, with --task distillation, or set it to 0"
+            )
+
+    def _scheduled(self, weight: float, schedule: str) -> float:
+        if not self.training:  # a validation loss that changes its meaning would choose the wrong checkpoint
+            return weight
+        if schedule != "constant" and not self.cfg.max_update:
+            raise DistillationError(f"the schedule {schedule} needs to know the end of the training; give --max-update")
+        return weight * Match.scheduled(schedule, self._progress)
+
+    def _soft_labels(
+        self, sample: dict[str, Any], model: BaseFairseqModel, logits: Tensor, targets: Tensor
+    ) -> SoftLabels | None:
+        """The teachers' soft labels for a batch; running them also gives the recorder its features."""
+        cfg = self.cfg
+        every = (teacher.flatten(0, 1) for teacher in self.task.teacher_logits(sample, model))
+        temperature: float | Tensor = cfg.temperature
+        counts = targets.ne(self.padding_idx)
+        if cfg.temperature_schedule == "flsw":
+            teachers = list(every)
+            every = (teacher for teacher in teachers)
+            mean = mean_logits(teachers)
+            if mean is not None:
+                temperature = flsw_temperatures(
+                    logits, mean, cfg.temperature, cfg.temperature_beta, cfg.temperature_gamma, counts
+                )
+        elif cfg.temperature_schedule == "cwsm":
+            temperature = cwsm_temperatures(logits, cfg.temperature, cfg.temperature_beta, counts)
+        combined = mean_logits(every) if cfg.soft_loss == "mse" else ensemble(every, temperature)
+        if combined is None:
+            return None
+        reference = targets.where(counts, 0) if cfg.probability_shift else None
+        return TeacherLogits(combined, temperature, cfg.soft_top_k, cfg.soft_rest, reference)
+
+    def _record(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[FeatureRecorder, FeatureRecorder]:
+        """Recorders of the student and of the first teacher."""
+        wanted = [[], []]  # type: list[list[tuple[str, int]]]
+        for match in self._matches:
+            for layers, found in zip((match.student_layers, match.teacher_layers), wanted, strict=True):
+                found += [(match.feature, layer) for layer in layers]
+        models = model, self.task.teacher_models()[0]
+        student, teacher = (
+            FeatureRecorder(own, features, self.padding_idx) for own, features in zip(models, wanted, strict=True)
+        )
+        return student, teacher
+
+    def _match(self, sample: dict[str, Any]) -> Tensor:
+        """The weighted sum of all matches, in float32."""
+        total = torch.zeros((), device=sample["target"].device)
+        if self._recorders is None:
+            return total
+        student, teacher = self._recorders
+        for index, match in enumerate(self._matches):
+            ours = student.read(match.feature, match.student_layers, sample)
+            theirs = teacher.read(match.feature, match.teacher_layers, sample)
+            if str(index) in self.projections:
+                projection = self.projections[str(index)]
+                ours = [type(own)(projection(own.values), own.mask) for own in ours]
+            weight = self._scheduled(match.weight * self.cfg.match_weight, match.schedule)
+            ours, theirs = ([type(side)(side.values.float(), side.mask) for side in sides] for sides in (ours, theirs))
+            total = total + weight * LOSSES[match.loss].compute(ours, theirs)
+        student.clear()
+        teacher.clear()
+        return total

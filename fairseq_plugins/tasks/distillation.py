@@ -12,7 +12,8 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import Tensor
 
-from fairseq_plugins import teachers
+from fairseq_plugins import students, teachers
+from weightdistill.shape import TransformerShape
 
 
 @dataclass
@@ -31,6 +32,13 @@ class DistillationTaskConfig(TranslationConfig):
     student_preset: Optional[str] = field(
         default=None,
         metadata={"help": "shape of the student, relative to the teacher: tiny or small"},
+    )
+    student_init: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "start of a student: random, or teacher's layers and what becomes of their widths, as in "
+            "middle:select; or an untrained generator's student (see weightdistill/student_init.py)"
+        },
     )
     cpu_bf16: bool = field(
         default=False,
@@ -59,23 +67,53 @@ class DistillationTask(TranslationTask):
         """
         return False
 
-    def teacher_logits(self, sample: dict[str, Any], student: BaseFairseqModel) -> Iterator[Tensor]:
-        """Each teacher's logits for a batch in turn, (batch, target tokens, vocabulary), on the student's device.
+    @property
+    def teacher_shape(self) -> TransformerShape:
+        """Layers, widths and heads of the first teacher, which gives features to match and weights to start from."""
+        return self._teachers[0].shape
 
-        The teachers are held by the task, outside every module: no checkpoint or optimiser sees them.
+    @property
+    def student_shape(self) -> TransformerShape:
+        """Layers, widths and heads of the model that was built last."""
+        return self._student_shape
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """The student, at the start that --student-init names.
+
+        Raises:
+            DistillationError: that start is impossible, or there is no teacher to take it from.
         """
-        parameter = next(student.parameters())
+        model = super().build_model(cfg, from_checkpoint)
+        self._student_shape = students.shape_in(cfg)
+        if self.cfg.student_init and not from_checkpoint:
+            students.initialise(model, self.cfg.student_init, self._teachers, self._student_shape)
+        return model
+
+    def teacher_models(self) -> list[BaseFairseqModel]:
+        """The teachers as models in eval mode, built when they are first asked for.
+
+        The task holds them, outside every module: no checkpoint or optimiser sees them.
+        """
         if not self._teacher_models:
             self._teacher_models = [teacher.build(self) for teacher in self._teachers]
-        for model in self._teacher_models:
+        return self._teacher_models
+
+    def teacher_logits(self, sample: dict[str, Any], student: BaseFairseqModel) -> Iterator[Tensor]:
+        """Each teacher's logits for a batch in turn, (batch, target tokens, vocabulary), on the student's device."""
+        parameter = next(student.parameters())
+        for model in self.teacher_models():
             with torch.no_grad():
                 logits = model.to(device=parameter.device, dtype=parameter.dtype)(**sample["net_input"])[0]
             yield logits
 
-    def train_step(self, *args: Any, **kwargs: Any) -> Any:
+    def train_step(
+        self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
+    ) -> Any:
         """One forward and backward pass."""
+        if hasattr(criterion, "set_num_updates"):
+            criterion.set_num_updates(update_num)
         with self._autocast():
-            return super().train_step(*args, **kwargs)
+            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def valid_step(self, *args: Any, **kwargs: Any) -> Any:
         """One forward pass, and decoding with --eval-bleu."""

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from weightdistill.errors import DistillationError
-from weightdistill.losses import distillation_loss, ensemble
+from weightdistill.losses import distillation_loss, hardest
+from weightdistill.soft_labels import TeacherLogits, ensemble
 
 PADDING = 1
 
@@ -36,6 +37,12 @@ def by_definition(logits, targets, teachers, weight, temperature, label_smoothin
             distillations.append(-(temperature**2) * q * math.log(p))
     cross_entropy, nll, distillation = map(math.fsum, (cross_entropies, nlls, distillations))
     return (1 - weight) * cross_entropy + weight * distillation, cross_entropy, nll, distillation
+
+
+def soft(teachers: list[Tensor], temperature: float = 1.0) -> TeacherLogits | None:
+    """The soft labels of one teacher, or of several together."""
+    combined = ensemble(teachers, temperature)
+    return None if combined is None else TeacherLogits(combined, temperature)
 
 
 def differentiable(logits: Tensor, targets: Tensor, teachers, weight, temperature, label_smoothing) -> Tensor:
@@ -67,9 +74,8 @@ def test_every_term_is_what_it_is_defined_to_be(label_smoothing, temperature, we
     terms = distillation_loss(
         logits,
         targets,
-        ensemble(teacher_logits, temperature),
+        soft(teacher_logits, temperature),
         weight=weight,
-        temperature=temperature,
         label_smoothing=label_smoothing,
         padding=PADDING,
     )
@@ -92,7 +98,7 @@ def test_label_smoothing_is_fairseqs():
 def test_a_weight_of_zero_ignores_the_teacher():
     logits, targets, teachers = example()
     teachers[0][0, 0] = math.nan
-    terms = distillation_loss(logits, targets, teachers[0], padding=PADDING)
+    terms = distillation_loss(logits, targets, soft(teachers), padding=PADDING)
     assert terms.loss.item() == pytest.approx(by_definition(logits, targets, [], 0, 1, 0)[0])
     assert terms.distillation == 0
 
@@ -106,9 +112,8 @@ def test_gradients(temperature, weight, teachers):
         return distillation_loss(
             logits,
             targets,
-            ensemble(teacher_logits, temperature),
+            soft(teacher_logits, temperature),
             weight=weight,
-            temperature=temperature,
             label_smoothing=0.1,
             padding=PADDING,
         ).loss
@@ -118,20 +123,18 @@ def test_gradients(temperature, weight, teachers):
 
 def test_only_the_loss_carries_a_gradient():
     logits, targets, teachers = example()
-    terms = distillation_loss(logits.requires_grad_(), targets, teachers[0], weight=0.5, padding=PADDING)
+    terms = distillation_loss(logits.requires_grad_(), targets, soft(teachers), weight=0.5, padding=PADDING)
     assert [term.requires_grad for term in terms] == [True, False, False, False]
 
 
 def test_padding_contributes_nothing():
     logits, targets, teachers = example(tokens=6)
     logits.requires_grad_()
-    terms = distillation_loss(
-        logits, targets, ensemble(teachers, 2), weight=0.5, temperature=2, label_smoothing=0.1, padding=PADDING
-    )
+    terms = distillation_loss(logits, targets, soft(teachers, 2), weight=0.5, label_smoothing=0.1, padding=PADDING)
     terms.loss.backward()
     kept = targets != PADDING
     fewer = distillation_loss(
-        logits.detach()[kept], targets[kept], teachers[0][kept], weight=0.5, temperature=2, label_smoothing=0.1
+        logits.detach()[kept], targets[kept], soft([teachers[0][kept]], 2), weight=0.5, label_smoothing=0.1
     )
     assert [term.item() for term in terms] == pytest.approx([term.item() for term in fewer])
     assert (logits.grad[~kept] == 0).all() and (logits.grad[kept] != 0).all()
@@ -140,7 +143,7 @@ def test_padding_contributes_nothing():
 def test_a_batch_of_padding_alone_is_zero():
     logits, _, teachers = example(tokens=4)
     targets = torch.full((4,), PADDING)
-    terms = distillation_loss(logits.requires_grad_(), targets, teachers[0], weight=0.5, padding=PADDING)
+    terms = distillation_loss(logits.requires_grad_(), targets, soft(teachers), weight=0.5, padding=PADDING)
     terms.loss.backward()
     assert [term.item() for term in terms] == [0, 0, 0, 0]
     assert not logits.grad.any()
@@ -153,9 +156,7 @@ def test_sizes_that_are_worked_on_in_several_pieces(tokens, vocabulary):
     targets = torch.randint(2, vocabulary, (tokens,))
     targets[::5] = PADDING
     teachers = [torch.randn(tokens, vocabulary, dtype=torch.float64)]
-    terms = distillation_loss(
-        logits, targets, ensemble(teachers, 2), weight=0.5, temperature=2, label_smoothing=0.1, padding=PADDING
-    )
+    terms = distillation_loss(logits, targets, soft(teachers, 2), weight=0.5, label_smoothing=0.1, padding=PADDING)
     expected = differentiable(logits, targets, teachers, 0.5, 2, 0.1)
     assert terms.loss.item() == pytest.approx(expected.item(), rel=1e-10)
     (gradient,) = torch.autograd.grad(terms.loss, logits)
@@ -172,9 +173,7 @@ def test_low_precision_loses_only_the_rounding_of_the_gradient(dtype, tolerance)
     expected = differentiable(exact, targets, [teacher.double() for teacher in teachers], 0.5, 2, 0.1)
     expected.backward()
     logits.requires_grad_()
-    loss = distillation_loss(
-        logits, targets, ensemble(teachers, 2), weight=0.5, temperature=2, label_smoothing=0.1, padding=PADDING
-    ).loss
+    loss = distillation_loss(logits, targets, soft(teachers, 2), weight=0.5, label_smoothing=0.1, padding=PADDING).loss
     loss.backward()
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -196,7 +195,7 @@ def test_a_loss_scale_saves_the_gradients_that_float16_cannot_hold():
 
 def test_extreme_logits_stay_finite():
     logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], requires_grad=True)
-    terms = distillation_loss(logits, torch.tensor([0, 0]), logits.detach(), weight=0.5, label_smoothing=0.1)
+    terms = distillation_loss(logits, torch.tensor([0, 0]), soft([logits.detach()]), weight=0.5, label_smoothing=0.1)
     terms.loss.backward()
     assert terms.nll.item() == pytest.approx(2e4)
     assert torch.isfinite(terms.loss) and torch.isfinite(logits.grad).all()
@@ -208,9 +207,7 @@ def test_extreme_logits_stay_finite():
         ({"weight": 1.5}, r"weight must be within \[0, 1\], but is 1\.5"),
         ({"weight": -0.1}, r"weight must be within \[0, 1\], but is -0\.1"),
         ({"weight": math.nan}, r"weight must be within \[0, 1\], but is nan"),
-        ({"temperature": 0}, "temperature must be positive and finite, but is 0"),
-        ({"temperature": math.nan}, "temperature must be positive and finite, but is nan"),
-        ({"temperature": math.inf}, "temperature must be positive and finite, but is inf"),
+        ({"soft_loss": "kl"}, "soft loss must be one of ce, mse, but is 'kl'"),
         ({"label_smoothing": 1.0}, r"label smoothing must be within \[0, 1\), but is 1\.0"),
         ({"label_smoothing": -0.5}, r"label smoothing must be within \[0, 1\), but is -0\.5"),
     ],
@@ -219,21 +216,72 @@ def test_extreme_logits_stay_finite():
 def test_values_out_of_range_are_refused(options, words):
     logits, targets, teachers = example()
     with pytest.raises(DistillationError, match=words):
-        distillation_loss(logits, targets, teachers[0], **options)
+        distillation_loss(logits, targets, soft(teachers), **options)
 
 
-def test_one_teacher_is_no_ensemble_and_none_is_nothing():
-    _, _, teachers = example()
-    assert ensemble(teachers) is teachers[0]
-    assert ensemble([]) is None
+@pytest.mark.parametrize("temperature", [0, math.nan, math.inf])
+def test_an_impossible_temperature_is_refused(temperature):
+    logits, targets, teachers = example()
+    labels = TeacherLogits(teachers[0], temperature)
+    with pytest.raises(DistillationError, match=f"temperature must be positive and finite, but is {temperature}"):
+        distillation_loss(logits, targets, labels, weight=0.5)
 
 
-def test_an_ensemble_takes_its_teachers_one_after_another():
-    """A word that no teacher holds possible has no share in the mean either, and does no harm."""
-    shares = torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[0.1, 0.9, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
-    combined = ensemble((share.log() for share in shares), temperature=1)
-    torch.testing.assert_close(combined.softmax(-1), torch.tensor([[0.2, 0.8, 0.0]]))
-    assert distillation_loss(torch.zeros(1, 3), torch.tensor([0]), combined, weight=1).loss.isfinite()
+@pytest.mark.parametrize("tokens", [7, 400])  # one piece, and several
+def test_every_token_may_have_its_own_weight_and_temperature(tokens):
+    logits, targets, teachers = example(tokens=tokens, vocabulary=3000 if tokens > 7 else 5)
+    weights, temperatures = torch.rand(tokens, dtype=torch.float64), 1 + torch.rand(tokens, dtype=torch.float64)
+    labels = TeacherLogits(teachers[0], temperatures)
+    terms = distillation_loss(logits.requires_grad_(), targets, labels, weight=weights, padding=PADDING)
+    expected = [0.0] * 4
+    for index in range(tokens):
+        row, own = slice(index, index + 1), soft([teachers[0][index : index + 1]], temperatures[index].item())
+        alone = distillation_loss(logits[row], targets[row], own, weight=weights[index].item(), padding=PADDING)
+        expected = [total + term.item() for total, term in zip(expected, alone, strict=True)]
+    assert [term.item() for term in terms] == pytest.approx(expected)
+    if tokens == 7:
+        every = dict(weight=weights, label_smoothing=0.1, padding=PADDING)
+        assert torch.autograd.gradcheck(lambda x: distillation_loss(x, targets, labels, **every).loss, logits)
+
+
+def test_the_squared_difference_of_logits():
+    """Divided by T on both sides and times T², it is the same for all T."""
+    logits, targets, teachers = example()
+    expected, every = 0.0, dict(weight=0.3, soft_loss="mse", padding=PADDING)
+    for row, teacher, target in zip(logits.tolist(), teachers[0].tolist(), targets.tolist(), strict=True):
+        if target != PADDING:
+            expected += math.fsum((own - other) ** 2 for own, other in zip(row, teacher, strict=True)) / len(row)
+    for temperature in (1, 3):
+        terms = distillation_loss(logits, targets, soft(teachers, temperature), **every)
+        assert terms.distillation.item() == pytest.approx(expected, rel=1e-12)
+    labels = soft(teachers)
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: distillation_loss(x, targets, labels, **every).loss, logits)
+
+
+def test_the_squared_difference_needs_all_logits():
+    logits, targets, teachers = example()
+    with pytest.raises(DistillationError, match=r"mse compares all logits, but only top-k .* are there; use ce"):
+        distillation_loss(logits, targets, TeacherLogits(teachers[0], top_k=2), weight=0.5, soft_loss="mse")
+
+
+@pytest.mark.parametrize(("share", "wanted"), [(0.2, 1), (0.5, 3), (1.0, 5)])
+def test_the_hardest_tokens_are_those_of_the_largest_loss(share, wanted):
+    logits, targets, _ = example()
+    losses = {
+        index: -math.log(softmax(logits[index].tolist())[target])
+        for index, target in enumerate(targets.tolist())
+        if target != PADDING
+    }
+    expected = sorted(losses, key=losses.get, reverse=True)[:wanted]
+    assert hardest(logits, targets, share, PADDING).nonzero()[:, 0].tolist() == sorted(expected)
+
+
+@pytest.mark.parametrize("share", [0, 1.1, math.nan])
+def test_an_impossible_share_is_refused(share):
+    logits, targets, _ = example()
+    with pytest.raises(DistillationError, match=r"share of selected tokens must be within \(0, 1\], but is"):
+        hardest(logits, targets, share)
 
 
 def test_distilling_without_a_teacher_is_refused():
@@ -245,4 +293,4 @@ def test_distilling_without_a_teacher_is_refused():
 def test_a_teacher_of_another_vocabulary_is_refused():
     logits, targets, _ = example(vocabulary=5)
     with pytest.raises(DistillationError, match=r"student's shape \(7, 5\), but have \(7, 6\)"):
-        distillation_loss(logits, targets, torch.randn(7, 6), weight=0.5)
+        distillation_loss(logits, targets, soft([torch.randn(7, 6)]), weight=0.5)
