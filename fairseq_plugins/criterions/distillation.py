@@ -113,6 +113,8 @@ class DistillationCriterion(FairseqCriterion):
         if cfg.matches:
             shapes = task.teacher_shape, task.student_shape
             self._matches = read_matches(cfg.matches, *shapes)
+            for match in self._matches:
+                self._require_end(match.schedule)
             # Parameters of the criterion: fairseq trains, saves and loads them, and none gets into the student.
             modules = [match.projection(*shapes) for match in self._matches]
             self.projections = nn.ModuleDict(
@@ -204,6 +206,7 @@ class DistillationCriterion(FairseqCriterion):
                 raise DistillationError(
                     f"--{option.replace('_', '-')} must be one of {', '.join(choices)}, but is {getattr(cfg, option)!r}"
                 )
+        self._require_end(cfg.distillation_weight_schedule)
         for option in ("soft_top_k", "match_weight"):
             if not getattr(cfg, option) >= 0:
                 raise DistillationError(
@@ -217,11 +220,13 @@ class DistillationCriterion(FairseqCriterion):
                 f"{asked}, but there is no teacher; give --teacher-path, with --task distillation, or set it to 0"
             )
 
+    def _require_end(self, schedule: str) -> None:
+        if schedule != "constant" and not self.cfg.max_update:
+            raise DistillationError(f"the schedule {schedule} needs to know the end of the training; give --max-update")
+
     def _scheduled(self, weight: float, schedule: str) -> float:
         if not self.training:  # a validation loss that changes its meaning would choose the wrong checkpoint
             return weight
-        if schedule != "constant" and not self.cfg.max_update:
-            raise DistillationError(f"the schedule {schedule} needs to know the end of the training; give --max-update")
         return weight * Match.scheduled(schedule, self._progress)
 
     def _soft_labels(

@@ -1,0 +1,258 @@
+"""Every way of distilling through the real criterion: what it computes, what it trains, what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commands import PLUGIN, TRAINING, phase1, run, weights_of
+from fairseq import options, tasks
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from torch.nn import functional
+
+import fairseq_plugins.models.architectures
+import fairseq_plugins.models.generated_transformer
+import fairseq_plugins.tasks.distillation  # noqa: F401
+from fairseq_plugins.export import export
+from fairseq_plugins.features import FeatureRecorder
+from fairseq_plugins.teachers import read
+from weightdistill import checkpoint
+from weightdistill.errors import DistillationError
+from weightdistill.student_init import initial_student
+
+MATCHES = [
+    {"layer_T": 2, "layer_S": 1, "feature": "decoder.hidden", "loss": "hidden_mse", "proj": "linear", "weight": 2},
+    {"layer_T": [0, 1], "layer_S": [0, 1], "feature": "decoder.hidden", "loss": "nst", "schedule": "linear_decay"},
+    {"layer_T": [1, 2], "layer_S": [1, 2], "feature": "encoder.hidden", "loss": "fsp"},
+    {"layer_T": 1, "layer_S": 1, "feature": "encoder.attention", "loss": "attention_mse"},
+    {"layer_T": 2, "layer_S": 1, "feature": "decoder.attention", "loss": "attention_ce"},
+    {"layer_T": 2, "layer_S": 1, "feature": "decoder.cross_attention", "loss": "attention_ce_mean"},
+]
+
+
+def student(data: Path, save: Path, teacher: Path, *more: object) -> list[object]:
+    """The command of a student's training."""
+    command = phase1(data, save, teacher, "--student-preset", "tiny", "--disable-validation", *more)
+    return ["student" if part == "generated_transformer" else part for part in command]
+
+
+class Built:
+    """A task, a student and a criterion as fairseq-train makes them of a command, and a batch."""
+
+    def __init__(self, command: list[object]) -> None:
+        user_dir = command.index("--user-dir")
+        words = [str(part) for part in command[1:user_dir] + command[user_dir + 2 :]]
+        args = options.parse_args_and_arch(options.get_training_parser(), words)
+        config = convert_namespace_to_omegaconf(args)
+        self.task: Any = tasks.setup_task(config.task)
+        self.model: Any = self.task.build_model(config.model)
+        self.criterion: Any = self.task.build_criterion(config.criterion)
+        self.task.load_dataset("train")
+        dataset = self.task.dataset("train")
+        self.sample = dataset.collater([dataset[index] for index in range(5)])
+
+    def logits(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Those of student and teacher, (tokens, vocabulary), and the targets, without padding; in float64."""
+        with torch.no_grad():
+            own = self.model(**self.sample["net_input"])[0].double()
+            other = next(self.task.teacher_logits(self.sample, self.model)).double()
+        kept = self.sample["target"].ne(self.task.target_dictionary.pad())
+        return own[kept], other[kept], self.sample["target"][kept]
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ["--temperature", 2],
+        ["--temperature", 3, "--soft-top-k", 4, "--soft-rest", "spread"],
+        ["--soft-share", 0.4],
+        ["--soft-loss", "mse"],
+        ["--probability-shift"],
+        ["--temperature-schedule", "flsw", "--temperature", 4, "--temperature-beta", 2, "--temperature-gamma", 2],
+        ["--temperature-schedule", "cwsm", "--temperature", 40, "--temperature-beta", 0.5],
+    ],
+    ids=lambda chosen: " ".join(map(str, chosen)),
+)
+def test_the_criterion_is_what_its_options_define(
+    data: Path, teacher: Path, tmp_path: Path, chosen: list[object]
+) -> None:
+    """Against the definition on whole tensors in float64, which knows nothing of chunks and fused gradients."""
+    built = Built(student(data, tmp_path, teacher, "--distillation-weight", 0.3, "--dropout", 0, *chosen))
+    own, other, targets = built.logits()
+    named = {str(key): value for key, value in zip(chosen[::2], chosen[1::2], strict=False)}
+    base = float(named.get("--temperature", 1))
+    temperatures = torch.full((len(own),), base, dtype=torch.float64)
+    if named.get("--temperature-schedule") == "flsw":
+        disagreement = (1 - functional.cosine_similarity(own, other)) ** 2
+        temperatures = base + 2 * (disagreement.mean() - disagreement)
+    elif named.get("--temperature-schedule") == "cwsm":
+        unsure = 1 / (own.softmax(-1).max(-1).values + 1e-3)
+        temperatures = base + 0.5 * (unsure.mean() - unsure)
+    if "--probability-shift" in chosen:
+        for row, target in zip(other, targets.tolist(), strict=True):
+            largest = int(row.argmax())
+            row[[largest, target]] = row[[target, largest]]
+    q = (other / temperatures[:, None]).softmax(-1)
+    if "--soft-top-k" in named:
+        kept = q >= q.topk(4).values[:, -1:]
+        q = torch.where(kept, q, ((q * ~kept).sum(-1) / (q.shape[1] - 4))[:, None])
+    soft = -(q * (own / temperatures[:, None]).log_softmax(-1)).sum(-1) * temperatures**2
+    if "--soft-loss" in named:
+        soft = (own - other).square().mean(-1)
+    hard = functional.cross_entropy(own, targets, reduction="none", label_smoothing=0)
+    spread = 0.1 / (own.shape[1] - 1)  # fairseq smooths over the other words
+    smoothed = (1 - 0.1 - spread) * hard - spread * own.log_softmax(-1).sum(-1)
+    weight = torch.full_like(hard, 0.3)
+    if "--soft-share" in named:
+        weight[hard.argsort(descending=True)[-(-2 * len(hard) // 5) :]] = 0
+    expected = ((1 - weight) * smoothed + weight * soft).sum()
+    loss, _, logged = built.criterion(built.model, built.sample)
+    assert loss.item() == pytest.approx(expected.item(), rel=2e-5)
+    assert logged["nll_loss"].item() == pytest.approx(hard.sum().item(), rel=1e-5)
+
+
+def test_features_are_what_the_model_computes(data: Path, teacher: Path, tmp_path: Path) -> None:
+    built = Built(student(data, tmp_path, teacher))
+    model = built.task.teacher_models()[0]
+    pad = built.task.source_dictionary.pad()
+    places = [
+        *(("encoder.hidden", layer) for layer in range(3)),
+        ("decoder.hidden", 2),
+        ("decoder.cross_attention", 2),
+        ("encoder.attention", 1),
+        ("decoder.attention", 1),
+    ]
+    recorder = FeatureRecorder(model, places, pad)
+    inputs = built.sample["net_input"]
+    with torch.no_grad():
+        encoded = model.encoder(inputs["src_tokens"], inputs["src_lengths"], return_all_hiddens=True)
+        states, extra = model.decoder(inputs["prev_output_tokens"], encoder_out=encoded, features_only=True)
+    for layer, states_of_layer in enumerate(encoded["encoder_states"]):
+        (found,) = recorder.read("encoder.hidden", [layer], built.sample)
+        torch.testing.assert_close(found.values, states_of_layer.transpose(0, 1))
+        assert torch.equal(found.mask, inputs["src_tokens"] != pad)
+    (found,) = recorder.read("decoder.hidden", [2], built.sample)
+    torch.testing.assert_close(found.values, states)
+    (found,) = recorder.read("decoder.cross_attention", [2], built.sample)
+    attention = found.values.masked_fill(~(inputs["src_tokens"] != pad)[:, None, None], -torch.inf).softmax(-1).mean(1)
+    torch.testing.assert_close(attention, extra["attn"][0], rtol=1e-4, atol=1e-5)
+    assert torch.equal(found.mask.any(2), inputs["prev_output_tokens"] != pad)
+    (found,) = recorder.read("decoder.attention", [1], built.sample)
+    assert not found.mask.triu(1).any()  # the future is not attended to
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["student", "generated_transformer"])
+def test_matches_train_a_student_or_a_generator_and_their_projections(
+    data: Path, teacher: Path, tmp_path: Path, arch: str
+) -> None:
+    (tmp_path / "matches.json").write_text(json.dumps(MATCHES), encoding="utf-8")
+    command = [
+        arch if part == "student" else part
+        for part in student(data, tmp_path / "save", teacher, "--matches", tmp_path / "matches.json")
+    ]
+    log = run(*command, "--max-update", 4)
+    assert " | match_loss " in log or "match_loss=" in log
+    first = checkpoint.read(tmp_path / "save" / "checkpoint_last.pt")
+    assert first["criterion"]["projections.0.weight"].shape == (16, 8)
+    assert not any("projection" in name and "output" not in name for name in first["model"])
+    log = run(*command, "--max-update", 8)  # resumes, projections and all
+    assert "Loaded checkpoint" in log
+    second = checkpoint.read(tmp_path / "save" / "checkpoint_last.pt")
+    moved = (second["criterion"]["projections.0.weight"] - first["criterion"]["projections.0.weight"]).abs().max()
+    assert 0 < moved < 4 * 5e-3 * 1.5  # four steps of Adam from where it was
+    report = export(tmp_path / "save" / "checkpoint_last.pt", tmp_path / "student.pt")
+    assert report.largest_difference <= 1e-5
+
+
+@pytest.mark.parametrize("preset", ["pkd-skip", "pkd-last", "distilbert"])
+def test_presets_give_gradients_to_what_they_match(data: Path, teacher: Path, tmp_path: Path, preset: str) -> None:
+    built = Built(student(data, tmp_path, teacher, "--matches", preset, "--distillation-weight", 0, "--dropout", 0))
+    loss, _, logged = built.criterion(built.model, built.sample)
+    assert logged["match_loss"] > 0
+    assert loss.item() == pytest.approx((logged["match_loss"] + _cross_entropy(built)).item(), rel=1e-5)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in built.criterion.parameters())
+    built.criterion.eval()
+    assert "match_loss" not in built.criterion(built.model, built.sample)[2]
+
+
+def _cross_entropy(built: Built) -> torch.Tensor:
+    built.criterion.eval()
+    loss = built.criterion(built.model, built.sample)[0].detach()
+    built.criterion.train()
+    return loss
+
+
+def test_a_schedule_scales_the_weight_in_training_and_leaves_validation_alone(
+    data: Path, teacher: Path, tmp_path: Path
+) -> None:
+    schedule = ["--distillation-weight", 0.8, "--distillation-weight-schedule", "linear_decay", "--max-update", 100]
+    built = Built(student(data, tmp_path, teacher, *schedule, "--dropout", 0))
+    losses = {}
+    for weight in (0.8, 0.2):
+        fixed = Built(student(data, tmp_path, teacher, "--distillation-weight", weight, "--dropout", 0))
+        fixed.model.load_state_dict(built.model.state_dict())
+        losses[weight] = fixed.criterion(fixed.model, built.sample)[0].item()
+    built.criterion.set_num_updates(75)
+    assert built.criterion(built.model, built.sample)[0].item() == pytest.approx(losses[0.2], rel=1e-5)
+    built.criterion.eval()
+    assert built.criterion(built.model, built.sample)[0].item() == pytest.approx(losses[0.8], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_student_starts_from_copied_weights_and_resumes_from_its_own(
+    data: Path, teacher: Path, tmp_path: Path
+) -> None:
+    command = student(data, tmp_path, teacher, "--student-init", "last:select", "--lr", 1e-9)
+    log = run(*command, "--max-update", 1)
+    assert f"student starts as last:select of {teacher}" in log
+    found = weights_of(tmp_path / "checkpoint_last.pt")
+    built = Built(student(data, tmp_path, teacher))
+    own = dict(built.model.named_parameters())
+    of = read(str(teacher))
+    expected = initial_student("last:select", of.state, of.shape, own, built.task.student_shape)
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-7)
+    assert "Loaded checkpoint" in run(*command, "--max-update", 2)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (["--temperature", 0], "temperature must be positive and finite, but is 0"),
+        (["--distillation-weight", 2], r"distillation weight must be within \[0, 1\], but is 2"),
+        (["--label-smoothing", 1], r"label smoothing must be within \[0, 1\), but is 1"),
+        (["--soft-share", 0], r"share of selected tokens must be within \(0, 1\], but is 0"),
+        (["--soft-loss", "kl"], "soft loss must be one of ce, mse, but is 'kl'"),
+        (["--soft-rest", "drop"], "--soft-rest must be one of renormalise, spread, but is 'drop'"),
+        (["--soft-top-k", -1], "--soft-top-k must be at least 0, but is -1"),
+        (["--soft-loss", "mse", "--soft-top-k", 4], "--soft-loss mse compares all logits; leave out --soft-top-k"),
+        (["--temperature-schedule", "linear"], "--temperature-schedule must be one of constant, flsw, cwsm, but is"),
+        (
+            ["--distillation-weight-schedule", "linear_decay"],
+            "needs to know the end of the training; give --max-update",
+        ),
+        (["--matches", "absent.yaml"], "matches must be one of pkd-skip, .* or a file, but are 'absent.yaml'"),
+        (["--student-init", "best"], "student init must be random, generator, LAYERS .* but is 'best'"),
+    ],
+    ids=str,
+)
+def test_impossible_options_are_refused_before_training(
+    data: Path, teacher: Path, tmp_path: Path, chosen: list[object], message: str
+) -> None:
+    with pytest.raises(DistillationError, match=message):
+        Built(student(data, tmp_path, teacher, *chosen))
+
+
+def test_a_generator_has_its_own_start(data: Path, teacher: Path, tmp_path: Path) -> None:
+    command = phase1(data, tmp_path, teacher, "--student-preset", "tiny", "--student-init", "middle")
+    with pytest.raises(DistillationError, match="--student-init middle is for a student that is trained itself; a gen"):
+        Built(command)
+
+
+def test_a_start_needs_a_teacher(data: Path, tmp_path: Path) -> None:
+    words = ["fairseq-train", data, "--user-dir", PLUGIN, "--task", "distillation", "--arch", "transformer"]
+    with pytest.raises(DistillationError, match="--student-init middle takes weights from a teacher; give"):
+        Built([*words, "--save-dir", tmp_path, "--criterion", "cross_entropy", "--student-init", "middle", *TRAINING])
