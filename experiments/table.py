@@ -21,7 +21,7 @@ from weightdistill.benchmark import machine
 from weightdistill.checkpoint import writing
 from weightdistill.config import BUNDLES
 
-NAMES = {"teacher": "teacher", "plain": "plain student", "kd": "KD student", "wd": "WD student"}
+STAGES = ("students", "phase1", "phase2")
 PACKAGES = ("sacrebleu", "sentencepiece", "numpy", "snakemake")
 
 
@@ -37,21 +37,18 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 def training(work: Path, system: str) -> dict[str, Any]:
     """Seconds and updates of a system's trainings, both phases of weight distillation together."""
-    method, _, student = system.partition("-")
-    folders = {"teacher": ["teacher"], "wd": [f"phase1/{student}", f"phase2/{student}"]}.get(
-        method, [f"students/{system}"]
-    )
-    records = [read(work / folder / "training.json") for folder in folders]
+    folders = ["teacher"] if system == "teacher" else [f"{stage}/{system}" for stage in STAGES]
+    records = [read(path) for folder in folders if (path := work / folder / "training.json").exists()]
     return {key: [record[key] for record in records] for key in ("seconds", "updates")}
 
 
-def speeds(work: Path, systems: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters and decoding speed, by engine and batch size, of the first of `systems` that was timed."""
+def speeds(work: Path, timed: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and decoding speed, by engine and batch size, of the system that was timed."""
     found: dict[str, Any] = {}
     parameters = None
     for engine in ("fairseq", "ctranslate2"):
         for speed in read(work / "benchmark" / f"{engine}.json")["speeds"]:
-            if Path(speed["model"]).parent.name in systems:
+            if Path(speed["model"]).parent.name == timed:
                 parameters = parameters if parameters is not None else speed["parameters"]
                 entry = {key: speed[key] for key in ("sentences_per_second", "tokens_per_second", "ratio")}
                 found.setdefault(engine, {})[str(speed["batch_size"])] = entry
@@ -80,14 +77,18 @@ def row(work: Path, config: Mapping[str, Any], method: str, preset: str | None, 
     for test in config["evaluated"]:
         results = [read(work / "evaluated" / system / f"{test}.json")["systems"][0] for system in systems]
         scores[test] = {metric: summary([result[metric]["score"] for result in results]) for metric in ("bleu", "chrf")}
-        scores[test]["against"] = {
-            "teacher": [compared(work, system, "teacher", test) for system in systems],
-            "kd": [compared(work, system, f"kd-{system.partition('-')[2]}", test) for system in systems],
-        }
+        scores[test]["against"] = {"teacher": [compared(work, system, "teacher", test) for system in systems]}
+        for baseline in config["baselines"]:
+            others = [f"{baseline}-{preset}-{seed}" for seed in seeds]
+            scores[test]["against"][baseline] = [
+                compared(work, system, other, test) for system, other in zip(systems, others, strict=False)
+            ]
     records = [training(work, system) for system in systems]
-    parameters, speed = speeds(work, systems)
+    timed = config["methods"][config["timed"]].get("students", config["students"])
+    parameters, speed = speeds(work, f"{config['timed']}-{preset}-{timed[preset][0]}" if preset else "teacher")
     return {
         "method": method,
+        "title": config["methods"][method]["title"] if preset else "teacher",
         "preset": preset,
         "seeds": list(seeds),
         **parameters,
@@ -107,8 +108,10 @@ def collect(config: Mapping[str, Any], committed: bytes, work: Path) -> dict[str
         work: folder that the workflow ran in.
     """
     rows = [row(work, config, "teacher", None, [])]
-    for preset, seeds in config["students"].items():
-        rows += [row(work, config, method, preset, seeds) for method in config["methods"]]
+    for preset in config["students"]:
+        for name, method in config["methods"].items():
+            if seeds := method.get("students", config["students"]).get(preset):
+                rows.append(row(work, config, name, preset, seeds))
     some = read(work / "evaluated" / "teacher" / f"{config['evaluated'][0]}.json")["systems"][0]
     where = machine()
     where["versions"] |= {package: importlib.metadata.version(package) for package in PACKAGES}
@@ -116,7 +119,9 @@ def collect(config: Mapping[str, Any], committed: bytes, work: Path) -> dict[str
         "experiment": config["name"],
         "config_sha256": hashlib.sha256(committed).hexdigest() if yaml.safe_load(committed) == config else None,
         "config": config,
-        "generator": asdict(BUNDLES[config["generator"]]),
+        "generators": {
+            name: asdict(BUNDLES[name]) for method in config["methods"].values() if (name := method.get("generator"))
+        },
         "signatures": {metric: some[metric]["signature"] for metric in ("bleu", "chrf")},
         "benchmark": read(work / "benchmark" / "fairseq.json")["settings"],
         "machine": where,
@@ -137,14 +142,14 @@ def table(results: Mapping[str, Any]) -> str:
     """The rows in Markdown, and what one must know to read them below."""
     tests = list(results["rows"][0]["scores"])
     sizes = list(results["rows"][0]["speed"]["fairseq"])
-    heads = ["system", "parameters"]
+    heads = ["system", "seeds", "parameters"]
     heads += [f"{metric} {test}" for test in tests for metric in ("BLEU", "chrF")]
     heads += [f"{engine}, batch {size}" for engine in ("fairseq", "CTranslate2") for size in sizes]
     heads += ["training"]
     lines = []
     for entry in results["rows"]:
-        name = NAMES[entry["method"]] + (f", {entry['preset'].upper()}" if entry["preset"] else "")
-        cells = [name, f"{entry['parameters']:,}"]
+        name = _name(entry)
+        cells = [name, str(len(entry["seeds"]) or 1), f"{entry['parameters']:,}"]
         cells += [spread(entry["scores"][test][metric]) for test in tests for metric in ("bleu", "chrf")]
         for engine in ("fairseq", "ctranslate2"):
             for size in sizes:
@@ -154,10 +159,36 @@ def table(results: Mapping[str, Any]) -> str:
                 cells.append(unit if first else f"{speed['ratio']['median']:.2f}×")  # noqa: RUF001
         cells.append(duration(entry["training_seconds"]["mean"]))
         lines.append(cells)
+    return "\n".join([*markdown(heads, lines), "", *differences(results), "", *_notes(results)]) + "\n"
+
+
+def differences(results: Mapping[str, Any]) -> list[str]:
+    """BLEU less that of the teacher and of each baseline, in Markdown: means over the seeds, with the largest p."""
+    tests, baselines = list(results["rows"][0]["scores"]), ["teacher", *results["config"]["baselines"]]
+    heads = ["BLEU less that of", *(f"{baseline}, {test}" for baseline in baselines for test in tests)]
+    lines = []
+    for entry in results["rows"][1:]:
+        cells = [_name(entry)]
+        for baseline in baselines:
+            for test in tests:
+                found = [result["bleu"] for result in entry["scores"][test]["against"][baseline] if result]
+                mean = statistics.fmean(result["difference"] for result in found) if found else None
+                cells.append(
+                    "" if mean is None else f"{mean:+.1f} (p={max(result['p_value'] for result in found):.3f})"
+                )
+        lines.append(cells)
+    return markdown(heads, lines)
+
+
+def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """A table, its first column to the left and the others to the right."""
     widths = [max(len(line[index]) for line in [heads, *lines]) for index in range(len(heads))]
     rule = ":" + "-" * (widths[0] + 1) + "|" + "|".join("-" * (width + 1) + ":" for width in widths[1:])
-    text = [_line(heads, widths), f"|{rule}|", *(_line(line, widths) for line in lines)]
-    return "\n".join([*text, "", *_notes(results)]) + "\n"
+    return [_line(heads, widths), f"|{rule}|", *(_line(line, widths) for line in lines)]
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return entry["title"] + (f", {entry['preset'].upper()}" if entry["preset"] else "")
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -167,22 +198,18 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _notes(results: Mapping[str, Any]) -> list[str]:
-    rows, benchmark, where = results["rows"], results["benchmark"], results["machine"]
-    seeds = "; ".join(
-        sorted({f"{entry['preset'].upper()} {', '.join(map(str, entry['seeds']))}" for entry in rows[1:]})
-    )
+    benchmark, where = results["benchmark"], results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     notes = [
-        f"- Seeds: {seeds}; mean ± standard deviation where there are several.",
-        f"- Data that KD and WD students trained on: {results['config']['data']}.",
-        f"- Speed: the teacher in sentences/s, students as ratios to it; beam {benchmark['beam']}, "
+        "- Where there are several seeds: mean ± standard deviation.",
+        "- Differences: means over the seeds; p is the largest of the seeds' by paired bootstrap, "
+        f"{results['config']['evaluation']['resamples']} resamples.",
+        "- Speed: the teacher in sentences/s, students as ratios to it; one of each shape was timed; "
+        f"beam {benchmark['beam']}, "
         f"{benchmark['sentences']} sentences, {benchmark['threads']} CPU threads, "
         f"median of {benchmark['repetitions']} repetitions in turn.",
-        "- Training: seconds of the trainings alone; for WD both phases; without the teacher's for students.",
+        "- Training: seconds of the trainings alone; for two phases their sum; without the teacher's for students.",
     ]
-    for entry in rows:
-        for name, label in (("teacher", "the teacher"), ("kd", "the KD student")):
-            notes += _comparisons(entry, name, label)
     notes += [
         f"- BLEU {results['signatures']['bleu']}",
         f"- chrF {results['signatures']['chrf']}",
@@ -190,19 +217,6 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         f"- SHA-256 of config.yaml: {results['config_sha256'] or 'none, the run had other settings'}",
     ]
     return notes
-
-
-def _comparisons(entry: Mapping[str, Any], name: str, label: str) -> list[str]:
-    """A line on the differences that the bootstrap tested; only weight distillation's are of interest to a reader."""
-    if entry["method"] != "wd":
-        return []
-    parts = []
-    for test, scores in entry["scores"].items():
-        found = [result["bleu"] for result in scores["against"][name] if result]
-        if found:
-            differences = ", ".join(f"{result['difference']:+.1f} (p={result['p_value']:.3f})" for result in found)
-            parts.append(f"{test} {differences}")
-    return [f"- {entry['preset'].upper()}, WD less {label}, BLEU by seed: {'; '.join(parts)}"] if parts else []
 
 
 def main() -> None:

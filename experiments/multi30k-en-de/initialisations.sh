@@ -5,7 +5,7 @@
 #
 #   experiments/multi30k-en-de/initialisations.sh --work DIR [--epochs N] [--jobs N] [--output FILE]
 #
-#   --work DIR       the folder of the experiment's workflow, with prepared/, teacher/average.pt and generated/tiny-1.pt
+#   --work DIR       the folder of the experiment's workflow, with prepared/, teacher/average.pt and generated/wd-tiny-1.pt
 #   --epochs N       length of each run (default: 2)
 #   --jobs N         runs at a time, each on one thread (default: 1)
 #   --output FILE    a line for each run: start, loss on the validation set in bits a token at update 0, 500 and the end
@@ -15,7 +15,7 @@ source "$(dirname "$0")/../../scripts/common.sh"
 WORK='' EPOCHS=2 JOBS=1 OUTPUT=$ROOT/experiments/multi30k-en-de/results/initialisations.tsv
 options "$@"
 need --work "$WORK"
-for file in teacher/average.pt generated/tiny-1.pt; do
+for file in teacher/average.pt generated/wd-tiny-1.pt; do
     [[ -e $WORK/$file ]] || die "$WORK has no $file; run the experiment's workflow first"
 done
 
@@ -39,7 +39,7 @@ folder() {
 # measure START: validates the start itself, then trains from it; messages go to logs beside its folder
 measure() {
     local start=(--student-init "$1") stage
-    [[ $1 != 'after phase 1' ]] || start=(--finetune-from-model "$WORK/generated/tiny-1.pt")
+    [[ $1 != 'after phase 1' ]] || start=(--finetune-from-model "$WORK/generated/wd-tiny-1.pt")
     mkdir -p "$WORK/initialisations"
     stage=("$ROOT/scripts/train_student.sh" --data "$WORK/prepared/data-bin" --teacher "$WORK/teacher/average.pt"
         --distillation-weight 0.5)
