@@ -1,4 +1,4 @@
-"""The command line: `weightdistill export | inspect | translate | evaluate | benchmark | benchmark-training`.
+"""The command line: `weightdistill COMMAND`; `weightdistill --help` lists the commands.
 
 Only reads options and prints; each command imports what it needs when it runs, so that `--help` is quick.
 """
@@ -111,6 +111,43 @@ def translate(
         if count != len(sentences):
             raise DistillationError(f"{source} has {len(sentences)} sentences, but {count} were translated")
     typer.echo(f"wrote {output}: {count} sentences")
+
+
+@app.command()
+def cache_teacher(
+    teacher: Annotated[str, typer.Argument(help="Its checkpoint; several, comma-separated, are averaged.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder that receives a folder for each subset.")],
+    data: Data = None,
+    subset: Annotated[list[str] | None, typer.Option(help="May be repeated; default: train and valid.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Words kept for each target token.")] = 64,
+    temperature: Annotated[float, typer.Option(help="Softens the distributions; that of the training to come.")] = 1.0,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Padded tokens predicted together.")] = 4096,
+    shard_sentences: Annotated[int, typer.Option(min=1, help="Sentences in a file.")] = 10_000,
+) -> None:
+    """Write a teacher's predictions for the training data, so that students train without it (--teacher-cache)."""
+    _quiet_fairseq()
+    from tqdm import tqdm
+
+    from fairseq_plugins.caching import cache_teacher as run
+
+    for name in subset or ["train", "valid"]:
+        with tqdm(desc=name, unit="sentence", disable=None) as bar:
+            cache = run(
+                teacher,
+                output / name,
+                data=data,
+                subset=name,
+                top_k=top_k,
+                temperature=temperature,
+                batch_tokens=batch_tokens,
+                shard_sentences=shard_sentences,
+                progress=bar.update,
+            )
+        size = sum(file["bytes"] for shard in cache.settings["shards"] for file in shard["files"].values())
+        tokens = sum(shard["tokens"] for shard in cache.settings["shards"])
+        typer.echo(
+            f"{output / name}: {len(cache)} sentences, {tokens} tokens, {size / max(1, tokens):.0f} bytes a token"
+        )
 
 
 @app.command()

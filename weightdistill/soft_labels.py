@@ -86,7 +86,8 @@ class TopKLabels:
 
     Attributes:
         indices: of these words, shape (tokens, k).
-        values: their probabilities at this temperature, shape (tokens, k); they sum to less than one.
+        values: their probabilities at this temperature, shape (tokens, k).
+        missing: the mass of all other words, shape (tokens,).
         vocabulary: number of words in all.
         temperature: what the distributions were softened by.
         rest: what becomes of the missing mass (TOP_K_RESTS).
@@ -94,6 +95,7 @@ class TopKLabels:
 
     indices: Tensor
     values: Tensor
+    missing: Tensor
     vocabulary: int
     temperature: float = 1.0
     rest: str = "spread"
@@ -105,7 +107,9 @@ class TopKLabels:
 
     def probabilities(self, chunk: slice) -> Tensor:
         """See `SoftLabels.probabilities`."""
-        return from_top_k(self.indices[chunk].long(), self.values[chunk].float(), self.vocabulary, self.rest)
+        values, missing = self.values[chunk].float(), self.missing[chunk, None].float()
+        total = (values.sum(-1, keepdim=True) + missing).clamp_min(1e-6)  # one, but for rounding; none at padding
+        return from_top_k(self.indices[chunk].long(), values / total, self.vocabulary, self.rest)
 
 
 def from_top_k(indices: Tensor, values: Tensor, vocabulary: int, rest: str) -> Tensor:
@@ -122,7 +126,7 @@ def from_top_k(indices: Tensor, values: Tensor, vocabulary: int, rest: str) -> T
     """
     known = values.sum(-1, keepdim=True)  # (rows, 1)
     if rest == "renormalise" or indices.shape[1] == vocabulary:
-        return values.new_zeros(len(values), vocabulary).scatter_(1, indices, values / known)
+        return values.new_zeros(len(values), vocabulary).scatter_(1, indices, values / known.clamp_min(1e-6))
     others = (1 - known).clamp_min(0) / (vocabulary - indices.shape[1])
     return others.expand(-1, vocabulary).scatter(1, indices, values)
 

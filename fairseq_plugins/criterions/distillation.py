@@ -26,6 +26,7 @@ from weightdistill.soft_labels import (
     TOP_K_RESTS,
     SoftLabels,
     TeacherLogits,
+    TopKLabels,
     cwsm_temperatures,
     ensemble,
     flsw_temperatures,
@@ -75,9 +76,12 @@ class DistillationCriterionConfig(FairseqDataclass):
         default=0,
         metadata={"help": "use only the teacher's so many likeliest words; 0 for all"},
     )
-    soft_rest: str = field(
-        default="renormalise",
-        metadata={"help": f"what becomes of the other words' mass: {', '.join(TOP_K_RESTS)}"},
+    soft_rest: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": f"what becomes of the other words' mass: {', '.join(TOP_K_RESTS)}; default: renormalise, and "
+            "spread with --teacher-cache"
+        },
     )
     soft_share: float = field(
         default=1.0,
@@ -200,11 +204,12 @@ class DistillationCriterion(FairseqCriterion):
         for option, choices in (
             ("distillation_weight_schedule", SCHEDULES),
             ("temperature_schedule", TEMPERATURE_SCHEDULES),
-            ("soft_rest", TOP_K_RESTS),
+            ("soft_rest", (None, *TOP_K_RESTS)),
         ):
             if getattr(cfg, option) not in choices:
                 raise DistillationError(
-                    f"--{option.replace('_', '-')} must be one of {', '.join(choices)}, but is {getattr(cfg, option)!r}"
+                    f"--{option.replace('_', '-')} must be one of {', '.join(filter(None, choices))}, but is "
+                    f"{getattr(cfg, option)!r}"
                 )
         self._require_end(cfg.distillation_weight_schedule)
         for option in ("soft_top_k", "match_weight"):
@@ -214,11 +219,34 @@ class DistillationCriterion(FairseqCriterion):
                 )
         if cfg.soft_loss == "mse" and cfg.soft_top_k:
             raise DistillationError("--soft-loss mse compares all logits; leave out --soft-top-k, or take ce")
-        if (cfg.distillation_weight > 0 or cfg.matches) and not getattr(task.cfg, "teacher_path", None):
+        cached = getattr(task, "cache_settings", None)
+        if cached is not None:
+            self._check_cached(cached)
+        elif (cfg.distillation_weight > 0 or cfg.matches) and not getattr(task.cfg, "teacher_path", None):
             asked = "--matches is given" if cfg.matches else f"--distillation-weight is {cfg.distillation_weight}"
             raise DistillationError(
                 f"{asked}, but there is no teacher; give --teacher-path, with --task distillation, or set it to 0"
             )
+
+    def _check_cached(self, settings: dict[str, Any]) -> None:
+        """Refuse what takes the teacher itself."""
+        if settings["temperature"] != self.cfg.temperature:
+            raise DistillationError(
+                f"--temperature must be that of the teacher cache ({settings['temperature']}), but is "
+                f"{self.cfg.temperature}; or make another cache"
+            )
+        for option, plain in (
+            ("matches", None),
+            ("soft_loss", "ce"),
+            ("temperature_schedule", "constant"),
+            ("probability_shift", False),
+            ("soft_top_k", 0),
+        ):
+            if getattr(self.cfg, option) != plain:
+                raise DistillationError(
+                    f"--{option.replace('_', '-')} takes the teacher itself, but there is a cache of its predictions; "
+                    "leave out --teacher-cache"
+                )
 
     def _require_end(self, schedule: str) -> None:
         if schedule != "constant" and not self.cfg.max_update:
@@ -234,6 +262,16 @@ class DistillationCriterion(FairseqCriterion):
     ) -> SoftLabels | None:
         """The teachers' soft labels for a batch; running them also gives the recorder its features."""
         cfg = self.cfg
+        if "soft_labels" in sample:
+            indices, values, missing = (sample["soft_labels"][name] for name in ("indices", "values", "missing"))
+            return TopKLabels(
+                indices.flatten(0, 1),
+                values.flatten(0, 1),
+                missing.flatten(),
+                logits.shape[1],
+                cfg.temperature,
+                cfg.soft_rest or "spread",
+            )
         every = (teacher.flatten(0, 1) for teacher in self.task.teacher_logits(sample, model))
         temperature: float | Tensor = cfg.temperature
         counts = targets.ne(self.padding_idx)
@@ -251,7 +289,7 @@ class DistillationCriterion(FairseqCriterion):
         if combined is None:
             return None
         reference = targets.where(counts, 0) if cfg.probability_shift else None
-        return TeacherLogits(combined, temperature, cfg.soft_top_k, cfg.soft_rest, reference)
+        return TeacherLogits(combined, temperature, cfg.soft_top_k, cfg.soft_rest or "renormalise", reference)
 
     def _record(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[FeatureRecorder, FeatureRecorder]:
         """Recorders of the student and of the first teacher."""

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -13,7 +14,10 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import Tensor
 
 from fairseq_plugins import students, teachers
+from fairseq_plugins.caching import CachedLabelsDataset, split_fingerprint
+from weightdistill.errors import DistillationError
 from weightdistill.shape import TransformerShape
+from weightdistill.teacher_cache import TeacherCache, read_settings
 
 
 @dataclass
@@ -24,6 +28,13 @@ class DistillationTaskConfig(TranslationConfig):
     teacher_path: Optional[str] = field(
         default=None,
         metadata={"help": "the teacher's checkpoint; several, comma-separated, predict as an ensemble"},
+    )
+    teacher_cache: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "folder that holds a teacher's predictions for each split (weightdistill cache-teacher), to learn "
+            "from in its place; --teacher-path then only gives a student its settings and start"
+        },
     )
     teacher_data: Optional[str] = field(
         default=None,
@@ -46,6 +57,10 @@ class DistillationTaskConfig(TranslationConfig):
     )
 
 
+def _listed(found: list[dict[str, str]]) -> str:
+    return ", ".join(f"{teacher['path']} (SHA-256 {teacher['sha256'][:12]}...)" for teacher in found)
+
+
 @register_task("distillation", dataclass=DistillationTaskConfig)
 class DistillationTask(TranslationTask):
     """Translation from one language to another, learnt from data and from teachers."""
@@ -56,8 +71,44 @@ class DistillationTask(TranslationTask):
         self._teacher_models: list[BaseFairseqModel] = []
         for teacher in self._teachers:
             teacher.require_dictionaries(src_dict, tgt_dict, cfg.teacher_data)
+        found = [teacher.provenance() for teacher in self._teachers]
+        self._cache_settings: dict[str, Any] | None = None
+        if cfg.teacher_cache:
+            self._cache_settings = read_settings(Path(cfg.teacher_cache) / cfg.train_subset)
+            cached = self._cache_settings["teachers"]
+            if found and [teacher["sha256"] for teacher in found] != [teacher["sha256"] for teacher in cached]:
+                raise DistillationError(
+                    f"teacher cache {cfg.teacher_cache} is of {_listed(cached)}, but --teacher-path is "
+                    f"{_listed(found)}; give the same, or leave --teacher-path out"
+                )
+            found = cached
         # Goes into every checkpoint of a training, as `task_state`.
-        self.state.merge_state_dict({"teachers": [teacher.provenance() for teacher in self._teachers]})
+        self.state.merge_state_dict({"teachers": found})
+
+    @property
+    def cache_settings(self) -> dict[str, Any] | None:
+        """What the cache of the training split is of; None where teachers are run."""
+        return self._cache_settings
+
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
+        """A split, with the teacher's predictions where there is a cache of them.
+
+        Raises:
+            DistillationError: the cache is unfinished or damaged, or of other data.
+        """
+        super().load_dataset(split, epoch, combine, **kwargs)
+        if not self.cfg.teacher_cache:
+            return
+        if ":" in self.cfg.data:
+            raise DistillationError(
+                f"--teacher-cache goes with one data folder, but there are several: {self.cfg.data}"
+            )
+        cache = TeacherCache(Path(self.cfg.teacher_cache) / split)
+        if cache.settings["data_sha256"] != split_fingerprint(self, split):
+            raise DistillationError(
+                f"teacher cache {cache.folder} was made of other data than {split} of {self.cfg.data}; make another"
+            )
+        self.datasets[split] = CachedLabelsDataset(self.datasets[split], cache)
 
     def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
         """Never: each epoch cuts its own batches.
@@ -87,6 +138,9 @@ class DistillationTask(TranslationTask):
         self._student_shape = students.shape_in(cfg)
         if self.cfg.student_init and not from_checkpoint:
             students.initialise(model, self.cfg.student_init, self._teachers, self._student_shape)
+        if self.cfg.teacher_cache:  # the teacher has given all that it is asked for
+            self._teachers = []
+            teachers.read.cache_clear()
         return model
 
     def teacher_models(self) -> list[BaseFairseqModel]:

@@ -48,7 +48,7 @@ def test_the_likeliest_words_and_what_becomes_of_the_rest(rest, k):
 def test_stored_words_are_worth_as_much_as_the_teacher_that_they_came_from(rest):
     teacher, student, targets = logits(), logits(), torch.randint(WORDS, (TOKENS,))
     kept = (teacher / 2).softmax(-1).topk(3)
-    stored = TopKLabels(kept.indices.to(torch.int32), kept.values, WORDS, 2.0, rest)
+    stored = TopKLabels(kept.indices.to(torch.int32), kept.values, 1 - kept.values.sum(-1), WORDS, 2.0, rest)
     online = TeacherLogits(teacher, 2.0, top_k=3, rest=rest)
     losses = [distillation_loss(student, targets, labels, weight=0.7).loss.item() for labels in (stored, online)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)

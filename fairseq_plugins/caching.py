@@ -1,0 +1,154 @@
+"""Caches of teachers' predictions: made by running the teachers over a split, and read along with its sentences."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.data import BaseWrapperDataset, FairseqDataset
+from fairseq.tasks.translation import TranslationTask
+
+from fairseq_plugins import teachers
+from fairseq_plugins.engine import batches
+from fairseq_plugins.loading import translation_task
+from weightdistill import checkpoint
+from weightdistill.errors import DistillationError
+from weightdistill.soft_labels import TeacherLogits, ensemble, require_temperature
+from weightdistill.teacher_cache import Labels, TeacherCache, collate, data_fingerprint, write_cache
+
+
+def cache_teacher(
+    paths: str,
+    output: Path,
+    *,
+    data: Path | None = None,
+    subset: str = "train",
+    top_k: int = 64,
+    temperature: float = 1.0,
+    batch_tokens: int = 4096,
+    shard_sentences: int = 10_000,
+    progress: Callable[[int], object] = lambda sentences: None,
+) -> TeacherCache:
+    """Write the teachers' predictions for a split of a data folder; an unfinished cache is gone on with.
+
+    Args:
+        paths: the teacher's checkpoint; of several, comma-separated, the mean of their distributions is kept.
+        output: folder of the cache.
+        data: folder of fairseq-preprocess; default: the one that the teacher was trained on.
+        subset: the split.
+        top_k: words kept for each token.
+        temperature: softens the distributions.
+        batch_tokens: padded tokens in a batch.
+        shard_sentences: sentences in a shard.
+        progress: called with the number of sentences that are finished.
+
+    Raises:
+        DistillationError: a setting out of range; a teacher, dictionary or split that cannot be used; a cache of other
+            settings; an output that cannot be written.
+    """
+    require_temperature(temperature)
+    for field, value in (("top k", top_k), ("batch tokens", batch_tokens), ("shard sentences", shard_sentences)):
+        if value < 1:
+            raise DistillationError(f"{field} must be at least 1, but is {value}")
+    found = teachers.read_all(paths)
+    if not found:
+        raise DistillationError("a cache needs a teacher; give the path of its checkpoint")
+    task = translation_task(checkpoint.read(found[0].path), data, found[0].path)
+    for teacher in found:
+        teacher.require_dictionaries(task.source_dictionary, task.target_dictionary)
+    vocabulary = len(task.target_dictionary)
+    if top_k > vocabulary:
+        raise DistillationError(f"top k must be at most the vocabulary's size ({vocabulary}), but is {top_k}")
+    dataset = load_split(task, subset)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    models = [teacher.build(task).float().to(device) for teacher in found]
+    longest = min(min(model.max_positions()) for model in models)
+
+    @torch.no_grad()
+    def labels_of(sentences: range) -> Iterable[Labels]:
+        none = Labels.of(torch.empty(0, vocabulary), top_k)
+        labels = {index: none for index in sentences}  # too long for the teacher, and so for training
+        lengths = {index: length for index in sentences if (length := int(max(dataset.size(index)))) <= longest}
+        places = list(lengths)
+        for batch in batches(list(lengths.values()), batch_tokens, "tokens"):
+            sample = dataset.collater([dataset[places[place]] for place in batch])
+            inputs = {name: value.to(device) for name, value in sample["net_input"].items()}
+            logits = ensemble((model(**inputs)[0].flatten(0, 1) for model in models), temperature)
+            if logits is None:
+                continue
+            size = sample["target"].shape
+            for row, index in enumerate(sample["id"].tolist()):
+                length = int(sample["target"][row].ne(task.target_dictionary.pad()).sum())
+                chunk = slice(row * size[1], row * size[1] + length)
+                labels[index] = Labels.of(TeacherLogits(logits, temperature).probabilities(chunk), top_k)
+        return labels.values()
+
+    settings = {
+        "k": top_k,
+        "temperature": temperature,
+        "vocabulary": vocabulary,
+        "sentences": len(dataset),
+        "shard_sentences": shard_sentences,
+        "teachers": [teacher.provenance() for teacher in found],
+        "data_sha256": split_fingerprint(task, subset),
+    }
+    shards = [
+        range(start, min(start + shard_sentences, len(dataset))) for start in range(0, len(dataset), shard_sentences)
+    ]
+    write_cache(output, settings, shards, labels_of, progress)
+    return TeacherCache(output)
+
+
+class CachedLabelsDataset(BaseWrapperDataset):
+    """A dataset whose batches carry the teacher's predictions, as `soft_labels`.
+
+    Args:
+        dataset: sentence pairs.
+        cache: their soft labels.
+    """
+
+    def __init__(self, dataset: FairseqDataset, cache: TeacherCache) -> None:
+        super().__init__(dataset)
+        self._cache = cache
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = dict(self.dataset[index])
+        labels = self._cache.sentence(int(index))
+        if len(labels.missing) != len(item["target"]):
+            raise DistillationError(
+                f"{self._cache.folder} has {len(labels.missing)} tokens of sentence {index}, but the data have "
+                f"{len(item['target'])}; it was too long for the teacher: train with a smaller --max-target-positions"
+            )
+        item["soft_labels"] = labels
+        return item
+
+    def collater(self, samples: list[dict[str, Any]]) -> Any:
+        """The dataset's own batch, and `soft_labels` with a row for each of its sentences."""
+        batch = self.dataset.collater(samples)
+        if batch:
+            labels = {sample["id"]: sample["soft_labels"] for sample in samples}
+            ordered = [labels[index] for index in batch["id"].tolist()]
+            batch["soft_labels"] = vars(collate(ordered, batch["target"].shape[1]))
+        return batch
+
+
+def load_split(task: TranslationTask, subset: str) -> Any:
+    """A split of the task's data.
+
+    Raises:
+        DistillationError: there is none of this name.
+    """
+    try:
+        task.load_dataset(subset)
+    except FileNotFoundError as error:
+        raise DistillationError(f"{task.cfg.data} has no subset {subset!r} ({error})") from error
+    return task.dataset(subset)
+
+
+def split_fingerprint(task: TranslationTask, subset: str) -> str:
+    """SHA-256 of a split's binarised sentences, by which a cache knows its data."""
+    pair = f"{task.cfg.source_lang}-{task.cfg.target_lang}"
+    folder = Path(str(task.cfg.data).split(":")[0])
+    return data_fingerprint(
+        folder / f"{subset}.{pair}.{language}.bin" for language in (task.cfg.source_lang, task.cfg.target_lang)
+    )

@@ -1,0 +1,136 @@
+"""Students that learn from a cache of the teacher's predictions, by the real commands."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from commands import Corpus, phase1, run
+from test_distilling import Built, student
+
+from weightdistill import checkpoint
+from weightdistill.errors import DistillationError
+from weightdistill.teacher_cache import TeacherCache
+
+
+@pytest.fixture(scope="module")
+def cache(data: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 8 likeliest words at temperature 2, in shards of 100 sentences."""
+    folder = tmp_path_factory.mktemp("cache") / "cache"
+    command = ["weightdistill", "cache-teacher", teacher, "--output", folder, "--top-k", 8, "--temperature", 2]
+    printed = run(*command, "--shard-sentences", 100)
+    assert "300 sentences" in printed and "24 sentences" in printed
+    return folder
+
+
+def from_cache(data: Path, save: Path, cache: Path, teacher: Path, *more: object) -> list[object]:
+    return student(data, save, teacher, "--teacher-cache", cache, "--temperature", 2, *more)
+
+
+def test_a_batch_carries_what_the_teacher_says_of_it(data: Path, teacher: Path, cache: Path, tmp_path: Path) -> None:
+    cached = Built(from_cache(data, tmp_path, cache, teacher, "--dropout", 0))
+    online = Built(
+        student(data, tmp_path, teacher, "--dropout", 0, "--temperature", 2, "--soft-top-k", 8, "--soft-rest", "spread")
+    )
+    online.model.load_state_dict(cached.model.state_dict())
+    assert not cached.task.teacher_models()
+    losses = [built.criterion(built.model, cached.sample)[0] for built in (cached, online)]
+    # the online criterion would take the labels in the sample, too
+    del cached.sample["soft_labels"]
+    losses[1] = online.criterion(online.model, cached.sample)[0]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-4)
+    gradients = [
+        torch.autograd.grad(loss, list(built.model.parameters()))
+        for loss, built in zip(losses, (cached, online), strict=True)
+    ]
+    for first, second in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["student", "generated_transformer"])
+def test_training_from_a_cache_with_worker_processes(
+    data: Path, teacher: Path, cache: Path, tmp_path: Path, arch: str
+) -> None:
+    command = phase1(data, tmp_path, teacher, "--student-preset", "tiny", "--teacher-cache", cache, "--temperature", 2)
+    command = [arch if part == "generated_transformer" else part for part in command]
+    log = run(*command, "--max-update", 6, "--num-workers", 1)
+    assert "valid on 'valid' subset" in log and " | distillation_loss " in log
+    state = checkpoint.read(tmp_path / "checkpoint_last.pt")
+    assert [entry["sha256"] for entry in state["task_state"]["teachers"]] == [checkpoint.fingerprint(teacher)]
+
+
+@pytest.mark.slow
+def test_a_plain_transformer_learns_from_a_cache_without_any_teacher(data: Path, cache: Path, tmp_path: Path) -> None:
+    shape = ["--encoder-layers", 1, "--decoder-layers", 1, "--encoder-embed-dim", 16, "--decoder-embed-dim", 16]
+    command = phase1(data, tmp_path, "none", "--teacher-cache", cache, "--temperature", 2, *shape)
+    place = command.index("--teacher-path")
+    command = ["transformer" if part == "generated_transformer" else part for part in command]
+    run(*command[:place], *command[place + 2 :], "--max-update", 2)
+
+
+@pytest.mark.slow
+def test_an_unfinished_cache_is_finished_and_a_finished_one_left(
+    data: Path, teacher: Path, cache: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "cache"
+    shutil.copytree(cache, copy)
+    settings = (copy / "train" / "cache.json").read_text(encoding="utf-8")
+    cut = settings[: settings.index('"name": "00001"')].rstrip().removesuffix("{").rstrip().removesuffix(",")
+    (copy / "train" / "cache.json").write_text(cut + "\n]}", encoding="utf-8")
+    (copy / "train" / "00002.values.npy").unlink()
+    with pytest.raises(DistillationError, match="holds 100 of 300 sentences"):
+        TeacherCache(copy / "train")
+    command = ["weightdistill", "cache-teacher", teacher, "--output", copy, "--top-k", 8, "--temperature", 2]
+    run(*command, "--shard-sentences", 100)
+    for name in ("00001.indices.npy", "00002.values.npy", "cache.json"):
+        assert (copy / "train" / name).read_bytes() == (cache / "train" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--temperature", 1], r"--temperature must be that of the teacher cache \(2.0\), but is 1.0"),
+        (["--matches", "distilbert"], "--matches takes the teacher itself, but there is a cache"),
+        (["--soft-loss", "mse"], "--soft-loss takes the teacher itself"),
+        (["--probability-shift"], "--probability-shift takes the teacher itself"),
+    ],
+    ids=str,
+)
+def test_what_a_cache_cannot_do_is_refused(
+    data: Path, teacher: Path, cache: Path, tmp_path: Path, more: list[object], message: str
+) -> None:
+    with pytest.raises(DistillationError, match=message):
+        Built(from_cache(data, tmp_path, cache, teacher, *more))
+
+
+def test_a_cache_of_another_teacher_or_other_data_is_refused(
+    corpus: Corpus, teacher: Path, cache: Path, tmp_path: Path
+) -> None:
+    other = checkpoint.read(teacher)
+    other["model"]["encoder.layers.0.fc1.bias"] += 1
+    checkpoint.write(other, tmp_path / "other.pt")
+    with pytest.raises(DistillationError, match=r"teacher cache .* is of .*, but --teacher-path is .*other\.pt"):
+        Built(from_cache(corpus.data, tmp_path, cache, tmp_path / "other.pt"))
+    shutil.copytree(corpus.data, tmp_path / "data")
+    for part in ("bin", "idx"):
+        for language in ("aa", "bb"):
+            name = f"aa-bb.{language}.{part}"
+            shutil.copy(tmp_path / "data" / f"valid.{name}", tmp_path / "data" / f"train.{name}")
+    with pytest.raises(DistillationError, match=r"was made of other data than train of .*; make another"):
+        Built(from_cache(tmp_path / "data", tmp_path, cache, teacher))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--top-k", 1000], "top k must be at most the vocabulary's size .*, but is 1000"),
+        (["--temperature", 0], "temperature must be positive and finite, but is 0.0"),
+        (["--top-k", 8, "--subset", "training"], "has no subset 'training'"),
+    ],
+    ids=str,
+)
+def test_an_impossible_cache_is_refused(teacher: Path, tmp_path: Path, options: list[object], message: str) -> None:
+    printed = run("weightdistill", "cache-teacher", teacher, "--output", tmp_path / "cache", *options, fails=True)
+    assert "weightdistill: error: " in printed and not list(tmp_path.rglob("*.npy"))
+    assert message.partition(" .*")[0] in printed
