@@ -14,6 +14,8 @@ import typer
 from weightdistill.errors import DistillationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from weightdistill.engines import Engine, Pieces
 
 app = typer.Typer(
@@ -111,6 +113,61 @@ def translate(
         if count != len(sentences):
             raise DistillationError(f"{source} has {len(sentences)} sentences, but {count} were translated")
     typer.echo(f"wrote {output}: {count} sentences")
+
+
+@app.command()
+def distill(
+    model: Annotated[Path, typer.Argument(help="The teacher: a CTranslate2 folder (fast), or a fairseq checkpoint.")],
+    source: Annotated[Path, typer.Option("--source", help="Training sources in pieces, one sentence a line.")],
+    output: Annotated[Path, typer.Option("--output", help="Receives shards/, source, target and distilled.json.")],
+    data: Data = None,
+    reference: Annotated[Path | None, typer.Option(help="Their references in pieces, for --select and --real.")] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Parts of the sources that are decoded one by one.")] = 1,
+    only: Annotated[int | None, typer.Option(min=0, help="Decode this shard alone, counted from 0.")] = None,
+    beam: Annotated[int, typer.Option(min=1, help="Hypotheses kept at each step.")] = 5,
+    n_best: Annotated[int, typer.Option(min=1, help="Hypotheses to select from.")] = 1,
+    length_penalty: LengthPenalty = 1.0,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Padded source tokens decoded together.")] = 4096,
+    select: Annotated[
+        str, typer.Option(help="Choose by score, or nearest to the reference by bleu or chrf.")
+    ] = "score",
+    max_ratio: Annotated[float, typer.Option(help="Largest ratio of lengths in pieces, either way; 0: any.")] = 0.0,
+    keep_copies: Annotated[bool, typer.Option("--keep-copies", help="Keep translations equal to the source.")] = False,
+    real: Annotated[int, typer.Option(min=0, help="How many times the real pairs are in the result.")] = 0,
+    distilled: Annotated[int, typer.Option(min=0, help="How many times the distilled ones are.")] = 1,
+    threads: Threads = None,
+) -> None:
+    """Make the corpus of sequence-level distillation: the teacher translates the training sources."""
+    from tqdm import tqdm
+
+    from weightdistill import sequence_level as sequences
+
+    filters, mixture = sequences.FilterSettings(select, max_ratio, keep_copies), sequences.Mixture(real, distilled)
+    settings = sequences.SearchSettings(beam, n_best, length_penalty, batch_tokens)
+    _require_writable(output / "distilled.json")
+    sources = _read_pieces(source)
+    references = None if reference is None else _read_pieces(reference)
+    if references is not None and len(references) != len(sources):
+        raise DistillationError(
+            f"{source} and {reference} must have the same number of lines, but have {len(sources)} and "
+            f"{len(references)}"
+        )
+    if references is None and (real or select != "score"):
+        raise DistillationError("--real and --select need the references; name their file with --reference")
+    paths = [output / "shards" / f"{number}-of-{shards}.jsonl" for number in range(shards)]
+    parts = {number: sequences.shard_of(len(sources), number, shards) for number in _chosen(only, shards)}
+    provenance = sequences.source_provenance(source, model, "ctranslate2" if model.is_dir() else "fairseq")
+    engine = _open(model, data, threads)
+    with tqdm(total=sum(map(len, parts.values())), unit="sentence", disable=None) as bar:
+        for number, lines in parts.items():
+            own = {**provenance, "lines": [lines.start, lines.stop]}
+            sequences.decode_shard(engine, sources[lines.start : lines.stop], paths[number], settings, own, bar.update)
+    if only is not None:
+        typer.echo(f"wrote {paths[only]}")
+        return
+    corpus = sequences.write_corpus(paths, output, sources, references, filters, mixture)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in corpus.left_out.items())
+    typer.echo(f"{len(corpus.pairs)} of {corpus.sentences} sentences translated; left out: {reasons}")
 
 
 @app.command()
@@ -260,6 +317,10 @@ def main() -> None:
     except DistillationError as error:
         print(f"weightdistill: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+
+
+def _chosen(only: int | None, shards: int) -> "Iterable[int]":
+    return range(shards) if only is None else [only]
 
 
 def _open(model: Path, data: Path | None, threads: int | None) -> "Engine":

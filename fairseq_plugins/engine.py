@@ -9,7 +9,16 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_plugins.loading import load_model, translation_task
 from weightdistill import checkpoint
-from weightdistill.engines import LONGEST_OUTPUT, BatchType, CTranslate2Engine, Engine, Pieces, translate_filled
+from weightdistill.engines import (
+    LONGEST_OUTPUT,
+    BatchType,
+    CTranslate2Engine,
+    Engine,
+    Hypothesis,
+    Pieces,
+    best,
+    search_filled,
+)
 from weightdistill.errors import DistillationError
 
 
@@ -45,8 +54,20 @@ class FairseqEngine:
         length_penalty: float = 1.0,
     ) -> list[Pieces]:
         """See `weightdistill.engines.Engine.translate`."""
+        return best(self.search(sentences, beam, batch_size, batch_type, length_penalty))
 
-        def run(filled: list[Pieces]) -> list[Pieces]:
+    def search(
+        self,
+        sentences: Sequence[Pieces],
+        beam: int = 5,
+        batch_size: int = 4096,
+        batch_type: BatchType = "tokens",
+        length_penalty: float = 1.0,
+        n_best: int = 1,
+    ) -> list[list[Hypothesis]]:
+        """See `weightdistill.engines.Engine.search`."""
+
+        def run(filled: list[Pieces]) -> list[list[Hypothesis]]:
             target = self._task.target_dictionary
             generator = SequenceGenerator(
                 [self._model], target, beam_size=beam, max_len_b=LONGEST_OUTPUT, len_penalty=length_penalty
@@ -55,18 +76,21 @@ class FairseqEngine:
             lengths = [len(sentence) for sentence in tokens]
             dataset = self._task.build_dataset_for_inference(tokens, torch.tensor(lengths))
             outer = {target.bos(), target.eos(), target.pad()}
-            results: list[Pieces] = [[] for _ in filled]
+            results: list[list[Hypothesis]] = [[] for _ in filled]
             for batch in batches(lengths, batch_size, batch_type):
                 sample = dataset.collater([dataset[index] for index in batch])
                 inputs = {name: value.to(self._device) for name, value in sample["net_input"].items()}
                 for index, hypotheses in zip(
                     sample["id"].tolist(), generator.generate([self._model], {"net_input": inputs}), strict=True
                 ):
-                    best = hypotheses[0]["tokens"].tolist()
-                    results[index] = [target[token] for token in best if token not in outer]
+                    for hypothesis in hypotheses[:n_best]:
+                        pieces = [target[token] for token in hypothesis["tokens"].tolist() if token not in outer]
+                        # what reaches the longest output is given an end by force
+                        finished = len(pieces) < LONGEST_OUTPUT
+                        results[index].append(Hypothesis(pieces, float(hypothesis["score"]), finished))
             return results
 
-        return translate_filled(sentences, run, beam=beam, batch_size=batch_size)
+        return search_filled(sentences, run, beam=beam, batch_size=batch_size, n_best=n_best)
 
     def _encode(self, sentence: Pieces) -> torch.Tensor:
         dictionary = self._task.source_dictionary

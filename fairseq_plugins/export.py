@@ -30,7 +30,10 @@ TOLERANCE = 1e-5
 
 _CTRANSLATE2_FILE = re.compile(r"model\.bin|config\.json|\w*vocabulary\.(json|txt)")
 # Settings of ours that mean nothing to the exported model.
-_OWN_SETTINGS = ("generator", "teacher", "student_preset", "cpu_bf16", "distillation_weight", "temperature")
+_OWN_SETTINGS = (
+    *("generator", "teacher", "student_", "cpu_bf16", "distillation_weight", "temperature"),
+    *("soft_", "matches", "match_weight", "probability_shift"),
+)
 
 
 @dataclass(frozen=True)

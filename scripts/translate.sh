@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sequence-level distillation data: the teacher translates the training sources; real and distilled data in one folder.
+# Sequence-level distillation: the teacher translates the training sources, and what it makes of them is binarised with the
+# same dictionaries. Interrupted, it goes on with the shard that was at work.
 #
 #   scripts/translate.sh --prepared DIR --source LANG --target LANG --model MODEL --output DIR [options]
 #
@@ -7,44 +8,44 @@
 #   --source LANG      source language
 #   --target LANG      target language
 #   --model MODEL      the teacher: a CTranslate2 folder (fast), or a fairseq checkpoint
-#   --output DIR       receives pieces/ and data-bin/, with the same dictionaries; a finished output is left as it is
+#   --output DIR       receives shards/, distilled.json and data-bin/; a finished output is left as it is
 #   --beam N           beam (default: 5)
+#   --length-penalty P scores are divided by the length to this power (default: 1.0)
+#   --n-best N         translations of each source to select from (default: 1)
+#   --select HOW       score, or nearest to the reference: bleu or chrf ("interpolation") (default: score)
+#   --max-ratio R      leave out translations longer or shorter than the source by more than this, 0 for none (default: 0)
+#   --real N           how many times the real data are added (default: 1)
+#   --distilled N      how many times the distilled ones are (default: 1)
+#   --shards N         parts that are decoded one by one (default: 1)
+#   --only N           decode this part alone, from 0, e.g. on another machine
 #   --batch-tokens N   padded source tokens decoded together (default: 4096)
 #   --threads N        worker processes of the binarisation (default: 2)
 source "$(dirname "$0")/common.sh"
 
-PREPARED='' SOURCE='' TARGET='' MODEL='' OUTPUT='' BEAM=5 BATCH_TOKENS=4096 THREADS=2
+PREPARED='' SOURCE='' TARGET='' MODEL='' OUTPUT='' BEAM=5 LENGTH_PENALTY=1.0 N_BEST=1 SELECT=score MAX_RATIO=0 REAL=1
+DISTILLED=1 SHARDS=1 ONLY='' BATCH_TOKENS=4096 THREADS=2
 options "$@"
 need --prepared "$PREPARED"; need --source "$SOURCE"; need --target "$TARGET"
 need --model "$MODEL"; need --output "$OUTPUT"
-described="--prepared $PREPARED --source $SOURCE --target $TARGET --model $MODEL --beam $BEAM"
+described="--prepared $PREPARED --source $SOURCE --target $TARGET --model $MODEL --beam $BEAM --length-penalty \
+$LENGTH_PENALTY --n-best $N_BEST --select $SELECT --max-ratio $MAX_RATIO --real $REAL --distilled $DISTILLED \
+--shards $SHARDS"
 same_options "$OUTPUT" "$described"
 [[ -e $OUTPUT/data-bin/done ]] && { echo "translated already: $OUTPUT"; exit 0; }
 
-real=$PREPARED/pieces/train pieces=$OUTPUT/pieces
-mkdir -p "$pieces"
+mkdir -p "$OUTPUT"
 echo "$described" > "$OUTPUT/options.txt"
-rm -rf "$OUTPUT/data-bin"
-if [[ ! -e $pieces/teacher.$TARGET ]]; then
-    weightdistill translate "$MODEL" --data "$PREPARED/data-bin" --input "$real.$SOURCE" \
-        --output "$pieces/teacher.$TARGET" --beam "$BEAM" --batch-tokens "$BATCH_TOKENS" --threads "$THREADS"
-fi
-expected=$(wc -l < "$real.$SOURCE") found=$(wc -l < "$pieces/teacher.$TARGET")
-[[ $found -eq $expected ]] \
-    || die "$pieces/teacher.$TARGET has $found lines for $expected sources; remove it and run this stage again"
+weightdistill distill "$MODEL" --data "$PREPARED/data-bin" --source "$PREPARED/pieces/train.$SOURCE" \
+    --reference "$PREPARED/pieces/train.$TARGET" --output "$OUTPUT" --shards "$SHARDS" ${ONLY:+--only "$ONLY"} \
+    --beam "$BEAM" --length-penalty "$LENGTH_PENALTY" --n-best "$N_BEST" --select "$SELECT" --max-ratio "$MAX_RATIO" \
+    --real "$REAL" --distilled "$DISTILLED" --batch-tokens "$BATCH_TOKENS" --threads "${OMP_NUM_THREADS:-$THREADS}"
+[[ -z $ONLY ]] || exit 0
 
-# A pair without a translation teaches nothing; it is left out, and said so. Its real pair stays.
-: > "$pieces/distilled.$SOURCE"; : > "$pieces/distilled.$TARGET"
-paste -d '\t' "$real.$SOURCE" "$pieces/teacher.$TARGET" \
-    | awk -F '\t' -v source="$pieces/distilled.$SOURCE" -v target="$pieces/distilled.$TARGET" \
-        'NF == 2 && $2 != "" { print $1 > source; print $2 > target }'
-kept=$(wc -l < "$pieces/distilled.$TARGET")
-echo "distilled: $kept sentence pairs; $((expected - kept)) empty translations left out"
-
-for lang in "$SOURCE" "$TARGET"; do
-    cat "$real.$lang" "$pieces/distilled.$lang" > "$pieces/train.$lang"
-done
-fairseq-preprocess --source-lang "$SOURCE" --target-lang "$TARGET" --trainpref "$pieces/train" \
+rm -rf "$OUTPUT/data-bin" "$OUTPUT/pieces"
+mkdir -p "$OUTPUT/pieces"
+mv "$OUTPUT/source" "$OUTPUT/pieces/train.$SOURCE"
+mv "$OUTPUT/target" "$OUTPUT/pieces/train.$TARGET"
+fairseq-preprocess --source-lang "$SOURCE" --target-lang "$TARGET" --trainpref "$OUTPUT/pieces/train" \
     --srcdict "$PREPARED/data-bin/dict.$SOURCE.txt" --tgtdict "$PREPARED/data-bin/dict.$TARGET.txt" \
     --destdir "$OUTPUT/data-bin" --workers "$THREADS"
 cp "$PREPARED"/data-bin/{valid,test}*."$SOURCE-$TARGET".* "$OUTPUT/data-bin"

@@ -14,7 +14,7 @@ from weightdistill.errors import DistillationError
 class GeneratorConfig:
     """How student weights are generated from the teacher's.
 
-    The defaults did best on Multi30k's validation set, changed one at a time (experiments/multi30k-en-de/sweep.sh --name defaults).
+    The defaults did best on Multi30k's validation set, changed one at a time (the sweep `defaults`).
     """
 
     sharing: str = "class"

@@ -7,7 +7,7 @@ import math
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol, TypeAlias
+from typing import BinaryIO, Literal, NamedTuple, Protocol, TypeAlias
 
 from weightdistill.errors import DistillationError
 
@@ -16,6 +16,18 @@ BatchType: TypeAlias = Literal["sentences", "tokens"]
 
 LONGEST_OUTPUT = 200
 """Pieces after which every engine ends a translation; the default of fairseq-generate."""
+_END = "</s>"
+
+
+class Hypothesis(NamedTuple):
+    """A translation that beam search found."""
+
+    pieces: Pieces
+    """Without an end-of-sentence mark."""
+    score: float
+    """Log-probability, divided by (length ** length_penalty)."""
+    finished: bool
+    """Whether it ends by itself, and not at LONGEST_OUTPUT pieces."""
 
 
 class Engine(Protocol):
@@ -52,28 +64,47 @@ class Engine(Protocol):
             DistillationError: a setting out of range, or a sentence that the model cannot take.
         """
 
+    def search(
+        self,
+        sentences: Sequence[Pieces],
+        beam: int = 5,
+        batch_size: int = 4096,
+        batch_type: BatchType = "tokens",
+        length_penalty: float = 1.0,
+        n_best: int = 1,
+    ) -> list[list[Hypothesis]]:
+        """As `translate`, but the `n_best` hypotheses of each sentence, best first; none for an empty sentence."""
 
-def translate_filled(
+
+def search_filled(
     sentences: Sequence[Pieces],
-    translate: Callable[[list[Pieces]], list[Pieces]],
+    search: Callable[[list[Pieces]], list[list[Hypothesis]]],
     *,
     beam: int,
     batch_size: int,
-) -> list[Pieces]:
-    """Check the settings, run `translate` on the sentences that are not empty, and put the results in place.
+    n_best: int = 1,
+) -> list[list[Hypothesis]]:
+    """Check the settings, run `search` on the sentences that are not empty, and put the results in place.
 
     Raises:
-        DistillationError: a setting out of range, or another number of translations than of sentences.
+        DistillationError: a setting out of range, or another number of results than of sentences.
     """
-    for field, value in (("beam", beam), ("batch size", batch_size)):
+    for field, value in (("beam", beam), ("batch size", batch_size), ("n best", n_best)):
         if value < 1:
             raise DistillationError(f"{field} must be at least 1, but is {value}")
+    if n_best > beam:
+        raise DistillationError(f"n best must be at most the beam ({beam}), but is {n_best}")
     filled = [sentence for sentence in sentences if sentence]
-    translations = translate(filled) if filled else []
-    if len(translations) != len(filled):
-        raise DistillationError(f"{len(filled)} sentences gave {len(translations)} translations; the model is unusable")
-    in_order = iter(translations)
+    found = search(filled) if filled else []
+    if len(found) != len(filled):
+        raise DistillationError(f"{len(filled)} sentences gave {len(found)} translations; the model is unusable")
+    in_order = iter(found)
     return [next(in_order) if sentence else [] for sentence in sentences]
+
+
+def best(found: Sequence[Sequence[Hypothesis]]) -> list[Pieces]:
+    """The pieces of the best hypothesis of each sentence."""
+    return [hypotheses[0].pieces if hypotheses else [] for hypotheses in found]
 
 
 class CTranslate2Engine:
@@ -107,23 +138,44 @@ class CTranslate2Engine:
         length_penalty: float = 1.0,
     ) -> list[Pieces]:
         """See `Engine.translate`."""
+        return best(self.search(sentences, beam, batch_size, batch_type, length_penalty))
 
-        def run(filled: list[Pieces]) -> list[Pieces]:
+    def search(
+        self,
+        sentences: Sequence[Pieces],
+        beam: int = 5,
+        batch_size: int = 4096,
+        batch_type: BatchType = "tokens",
+        length_penalty: float = 1.0,
+        n_best: int = 1,
+    ) -> list[list[Hypothesis]]:
+        """See `Engine.search`."""
+
+        def run(filled: list[Pieces]) -> list[list[Hypothesis]]:
             try:
                 results = self._translator.translate_batch(
                     filled,
                     beam_size=beam,
+                    num_hypotheses=n_best,
                     max_batch_size=batch_size,
                     batch_type="tokens" if batch_type == "tokens" else "examples",
                     length_penalty=length_penalty,
                     max_decoding_length=LONGEST_OUTPUT,
                     max_input_length=0,  # its default cuts long sentences without a word
+                    return_scores=True,
+                    return_end_token=True,
                 )
             except (RuntimeError, ValueError) as error:
                 raise DistillationError(f"CTranslate2 cannot translate with {self.name}: {error}") from error
-            return [result.hypotheses[0] for result in results]
+            return [
+                [
+                    Hypothesis([piece for piece in pieces if piece != _END], score, _END in pieces)
+                    for pieces, score in zip(result.hypotheses, result.scores, strict=True)
+                ]
+                for result in results
+            ]
 
-        return translate_filled(sentences, run, beam=beam, batch_size=batch_size)
+        return search_filled(sentences, run, beam=beam, batch_size=batch_size, n_best=n_best)
 
 
 def count_parameters(model: Path) -> int:

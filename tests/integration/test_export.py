@@ -1,11 +1,13 @@
 """What an export is worth: the same translations with stock fairseq and with CTranslate2, or no file at all."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from commands import PLUGIN, TO_DECODE, Corpus, Training, hypotheses, run, weights_of
+from commands import PLUGIN, TO_DECODE, Corpus, Training, hypotheses, run, start, weights_of
 from fairseq.sequence_generator import SequenceGenerator
 from safetensors.torch import load_file
 
@@ -165,3 +167,34 @@ def test_a_teacher_that_has_moved_is_found_beside_the_checkpoint_or_where_it_is_
     assert export(moved, tmp_path / "plain.pt", teacher=teacher).largest_difference == 0
     (moved.parent / teacher.name).symlink_to(teacher)
     assert export(moved, tmp_path / "plain.pt").largest_difference == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ctranslate2", "fairseq"])
+def test_a_distilled_corpus_is_what_its_teacher_says_whatever_is_killed(
+    corpus: Corpus, teacher: Path, tmp_path: Path, engine: str
+) -> None:
+    model = tmp_path / "model.pt"
+    export(teacher, model, ctranslate2=tmp_path / "ct2")
+    model = tmp_path / "ct2" if engine == "ctranslate2" else model
+    command = [
+        *("weightdistill", "distill", model, "--data", corpus.data, "--source", corpus.pieces / "train.aa"),
+        *("--reference", corpus.pieces / "train.bb", "--output", tmp_path / "out", "--shards", 3, "--threads", 1),
+        *("--beam", 3, "--n-best", 3, "--select", "chrf"),
+    ]
+    run(*command, "--only", 1)
+    assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["1-of-3.jsonl"]
+    process = start(*command)
+    while not (tmp_path / "out" / "shards" / "0-of-3.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "out" / "distilled.json").exists()
+    printed = run(*command)
+    report = json.loads((tmp_path / "out" / "distilled.json").read_text(encoding="utf-8"))
+    assert report["sentences"] == 300 == report["kept"] + sum(report["left_out"].values())
+    assert f"{report['kept']} of 300 sentences translated" in printed and report["engine"] == engine
+    run(*command, "--output", tmp_path / "once", "--shards", 1)
+    for name in ("source", "target"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from weightdistill.benchmark import benchmark_decoding
-from weightdistill.engines import BatchType, Pieces, translate_filled
+from weightdistill.engines import BatchType, Hypothesis, Pieces, best, search_filled
 from weightdistill.errors import DistillationError
 
 SENTENCES = [["a", "b", "c"], ["d"], [], ["e", "f"]]
@@ -119,15 +119,28 @@ def test_nothing_to_measure_is_refused() -> None:
 def test_empty_sentences_stay_empty_and_in_place() -> None:
     seen = []
 
-    def backwards(sentences: list[Pieces]) -> list[Pieces]:
+    def backwards(sentences: list[Pieces]) -> list[list[Hypothesis]]:
         seen.extend(sentences)
-        return [sentence[::-1] for sentence in sentences]
+        return [[Hypothesis(sentence[::-1], 0.0, True)] for sentence in sentences]
 
-    result = translate_filled(SENTENCES, backwards, beam=1, batch_size=1)
-    assert result == [["c", "b", "a"], ["d"], [], ["f", "e"]]
+    found = search_filled(SENTENCES, backwards, beam=1, batch_size=1)
+    assert best(found) == [["c", "b", "a"], ["d"], [], ["f", "e"]]
     assert [] not in seen
 
 
 def test_lost_translations_are_an_error() -> None:
     with pytest.raises(DistillationError, match="3 sentences gave 2 translations"):
-        translate_filled(SENTENCES, lambda sentences: sentences[:-1], beam=1, batch_size=1)
+        search_filled(SENTENCES, lambda sentences: [[] for _ in sentences[:-1]], beam=1, batch_size=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beam": 0}, "beam must be at least 1, but is 0"),
+        ({"n_best": 0}, "n best must be at least 1, but is 0"),
+        ({"n_best": 3}, r"n best must be at most the beam \(2\), but is 3"),
+    ],
+)
+def test_impossible_searches_are_refused(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        search_filled(SENTENCES, lambda sentences: [], **{"beam": 2, "batch_size": 1, **settings})
