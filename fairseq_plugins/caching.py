@@ -14,7 +14,7 @@ from fairseq_plugins.loading import translation_task
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
 from weightdistill.soft_labels import TeacherLogits, ensemble, require_temperature
-from weightdistill.teacher_cache import Labels, TeacherCache, collate, data_fingerprint, write_cache
+from weightdistill.teacher_cache import Labels, TeacherCache, TeacherCaches, collate, write_cache
 
 
 def cache_teacher(
@@ -90,7 +90,7 @@ def cache_teacher(
         "sentences": len(dataset),
         "shard_sentences": shard_sentences,
         "teachers": [teacher.provenance() for teacher in found],
-        "data_sha256": split_fingerprint(task, subset),
+        **fingerprints(task, subset),
     }
     shards = [
         range(start, min(start + shard_sentences, len(dataset))) for start in range(0, len(dataset), shard_sentences)
@@ -104,19 +104,27 @@ class CachedLabelsDataset(BaseWrapperDataset):
 
     Args:
         dataset: sentence pairs.
-        cache: their soft labels.
+        caches: their soft labels.
+
+    Raises:
+        DistillationError: there are not as many.
     """
 
-    def __init__(self, dataset: FairseqDataset, cache: TeacherCache) -> None:
+    def __init__(self, dataset: FairseqDataset, caches: TeacherCaches) -> None:
         super().__init__(dataset)
-        self._cache = cache
+        if len(dataset) != len(caches):
+            raise DistillationError(
+                f"the teacher cache has {len(caches)} sentences, but the data have {len(dataset)}; make the cache of "
+                "the same data, and train without --upsample-primary"
+            )
+        self._caches = caches
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = dict(self.dataset[index])
-        labels = self._cache.sentence(int(index))
+        labels = self._caches.sentence(int(index))
         if len(labels.missing) != len(item["target"]):
             raise DistillationError(
-                f"{self._cache.folder} has {len(labels.missing)} tokens of sentence {index}, but the data have "
+                f"the teacher cache has {len(labels.missing)} tokens of sentence {index}, but the data have "
                 f"{len(item['target'])}; it was too long for the teacher: train with a smaller --max-target-positions"
             )
         item["soft_labels"] = labels
@@ -145,10 +153,35 @@ def load_split(task: TranslationTask, subset: str) -> Any:
     return task.dataset(subset)
 
 
-def split_fingerprint(task: TranslationTask, subset: str) -> str:
-    """SHA-256 of a split's binarised sentences, by which a cache knows its data."""
-    pair = f"{task.cfg.source_lang}-{task.cfg.target_lang}"
-    folder = Path(str(task.cfg.data).split(":")[0])
-    return data_fingerprint(
-        folder / f"{subset}.{pair}.{language}.bin" for language in (task.cfg.source_lang, task.cfg.target_lang)
-    )
+def fingerprints(task: TranslationTask, subset: str) -> dict[str, str]:
+    """SHA-256 of a split's binarised targets and of their dictionary, by which a cache knows its data.
+
+    Sources are not among them: a teacher may read other ones than its student, e.g. without the tag that tells a
+    multilingual student the target language.
+    """
+    folder, languages = Path(str(task.cfg.data).split(":")[0]), (task.cfg.source_lang, task.cfg.target_lang)
+    return {
+        "targets_sha256": checkpoint.fingerprint(folder / f"{subset}.{'-'.join(languages)}.{languages[1]}.bin"),
+        "dictionary_sha256": checkpoint.fingerprint(folder / f"dict.{languages[1]}.txt"),
+    }
+
+
+def open_caches(task: TranslationTask, folder: Path, subset: str, combine: bool) -> TeacherCaches:
+    """The caches of a split, and with `combine` of its further parts (train, train1, train2, ...), checked against it.
+
+    Raises:
+        DistillationError: one is missing, unfinished or damaged, or of other targets.
+    """
+    data, pair = Path(task.cfg.data), f"{task.cfg.source_lang}-{task.cfg.target_lang}"
+    parts = [subset]
+    while combine and (data / f"{subset}{len(parts)}.{pair}.{task.cfg.target_lang}.bin").exists():
+        parts.append(f"{subset}{len(parts)}")
+    caches = [TeacherCache(folder / part) for part in parts]
+    for part, cache in zip(parts, caches, strict=True):
+        for name, wanted in fingerprints(task, part).items():
+            if cache.settings.get(name) != wanted:
+                raise DistillationError(
+                    f"teacher cache {cache.folder} was made of other {name.removesuffix('_sha256')} than {part} of "
+                    f"{data}; make another"
+                )
+    return TeacherCaches(caches)

@@ -10,7 +10,6 @@ A cache is a folder with `cache.json` and shards of sentences, each of four arra
 A shard counts once `cache.json` names it with its checksums. Knows arrays, not datasets or models.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +104,44 @@ class TeacherCache:
         return Labels(*(arrays[name][begin:end] for name in ARRAYS[1:]))
 
 
+class TeacherCaches:
+    """Several caches one after another, as a training set of several parts has them; of as many teachers, if need be.
+
+    Args:
+        caches: at least one.
+
+    Raises:
+        DistillationError: they have other numbers of words, temperatures or dictionaries.
+    """
+
+    def __init__(self, caches: Sequence[TeacherCache]) -> None:
+        first = caches[0]
+        for cache in caches[1:]:
+            for name in ("k", "temperature", "dictionary_sha256"):
+                if cache.settings.get(name) != first.settings.get(name):
+                    raise DistillationError(
+                        f"teacher caches of one training must have the same {name}, but {first.folder} has "
+                        f"{first.settings.get(name)} and {cache.folder} {cache.settings.get(name)}"
+                    )
+        self._caches = list(caches)
+        self._starts = np.cumsum([0, *map(len, caches)])
+
+    def __len__(self) -> int:
+        """Number of sentences."""
+        return int(self._starts[-1])
+
+    def sentence(self, index: int) -> Labels:
+        """The soft labels of a sentence of all, as views of the files.
+
+        Raises:
+            IndexError: no such sentence.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"the caches have {len(self)} sentences, but {index} was asked for")
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._caches[number].sentence(index - int(self._starts[number]))
+
+
 def collate(sentences: Sequence[Labels], longest: int) -> Labels:
     """Labels of a batch, padded with zeros to (batch, longest, k) and (batch, longest); int32 and float16 tensors."""
     size = (len(sentences), longest)
@@ -184,14 +221,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
         raise DistillationError(f"{path} is not of a teacher cache of format {_FORMAT}; make the cache again")
     return settings
-
-
-def data_fingerprint(files: Iterable[Path]) -> str:
-    """One SHA-256 of several files, whatever their folder is called."""
-    digest = hashlib.sha256()
-    for file in sorted(files, key=lambda file: file.name):
-        digest.update(f"{file.name} {fingerprint(file)}\n".encode())
-    return digest.hexdigest()
 
 
 def _write_shard(folder: Path, name: str, expected: int, sentences: Sequence[Labels]) -> dict[str, Any]:

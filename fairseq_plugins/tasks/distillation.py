@@ -1,23 +1,26 @@
 """The translation task, with teachers at hand."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
-from fairseq.data import Dictionary, FairseqDataset
+from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import Tensor
 
 from fairseq_plugins import students, teachers
-from fairseq_plugins.caching import CachedLabelsDataset, split_fingerprint
+from fairseq_plugins.caching import CachedLabelsDataset, open_caches
 from weightdistill.errors import DistillationError
 from weightdistill.shape import TransformerShape
-from weightdistill.teacher_cache import TeacherCache, read_settings
+from weightdistill.teacher_cache import read_settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -51,6 +54,11 @@ class DistillationTaskConfig(TranslationConfig):
             "middle:select; or an untrained generator's student (see weightdistill/student_init.py)"
         },
     )
+    # fairseq's own default, -1, ends in an error as soon as there is a train1 beside train
+    upsample_primary: int = field(
+        default=1,
+        metadata={"help": "how many times the sentences of train are in an epoch, where there are train1, train2, ..."},
+    )
     cpu_bf16: bool = field(
         default=False,
         metadata={"help": "bfloat16 autocast on the CPU; pays from width 256 on"},
@@ -77,9 +85,11 @@ class DistillationTask(TranslationTask):
             self._cache_settings = read_settings(Path(cfg.teacher_cache) / cfg.train_subset)
             cached = self._cache_settings["teachers"]
             if found and [teacher["sha256"] for teacher in found] != [teacher["sha256"] for teacher in cached]:
-                raise DistillationError(
-                    f"teacher cache {cfg.teacher_cache} is of {_listed(cached)}, but --teacher-path is "
-                    f"{_listed(found)}; give the same, or leave --teacher-path out"
+                logger.warning(
+                    "teacher cache %s is of %s; --teacher-path, %s, gives the student's settings only",
+                    cfg.teacher_cache,
+                    _listed(cached),
+                    _listed(found),
                 )
             found = cached
         # Goes into every checkpoint of a training, as `task_state`.
@@ -103,20 +113,8 @@ class DistillationTask(TranslationTask):
             raise DistillationError(
                 f"--teacher-cache goes with one data folder, but there are several: {self.cfg.data}"
             )
-        cache = TeacherCache(Path(self.cfg.teacher_cache) / split)
-        if cache.settings["data_sha256"] != split_fingerprint(self, split):
-            raise DistillationError(
-                f"teacher cache {cache.folder} was made of other data than {split} of {self.cfg.data}; make another"
-            )
-        self.datasets[split] = CachedLabelsDataset(self.datasets[split], cache)
-
-    def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
-        """Never: each epoch cuts its own batches.
-
-        fairseq >= 0.12.3 seeds their composition with the epoch in which the iterator is made. Kept over epochs, a
-        training that resumes in a later one would see other batches than an unbroken training.
-        """
-        return False
+        caches = open_caches(self, Path(self.cfg.teacher_cache), split, combine)
+        self.datasets[split] = CachedLabelsDataset(self.datasets[split], caches)
 
     @property
     def teacher_shape(self) -> TransformerShape:

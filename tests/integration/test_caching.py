@@ -104,21 +104,58 @@ def test_what_a_cache_cannot_do_is_refused(
         Built(from_cache(data, tmp_path, cache, teacher, *more))
 
 
-def test_a_cache_of_another_teacher_or_other_data_is_refused(
-    corpus: Corpus, teacher: Path, cache: Path, tmp_path: Path
-) -> None:
-    other = checkpoint.read(teacher)
-    other["model"]["encoder.layers.0.fc1.bias"] += 1
-    checkpoint.write(other, tmp_path / "other.pt")
-    with pytest.raises(DistillationError, match=r"teacher cache .* is of .*, but --teacher-path is .*other\.pt"):
-        Built(from_cache(corpus.data, tmp_path, cache, tmp_path / "other.pt"))
+def test_a_cache_of_other_data_is_refused(corpus: Corpus, teacher: Path, cache: Path, tmp_path: Path) -> None:
     shutil.copytree(corpus.data, tmp_path / "data")
     for part in ("bin", "idx"):
         for language in ("aa", "bb"):
             name = f"aa-bb.{language}.{part}"
             shutil.copy(tmp_path / "data" / f"valid.{name}", tmp_path / "data" / f"train.{name}")
-    with pytest.raises(DistillationError, match=r"was made of other data than train of .*; make another"):
+    with pytest.raises(DistillationError, match=r"was made of other targets than train of .*; make another"):
         Built(from_cache(tmp_path / "data", tmp_path, cache, teacher))
+
+
+@pytest.mark.slow
+def test_a_multilingual_student_learns_from_a_teacher_for_each_pair_that_reads_other_sources(
+    corpus: Corpus, teacher: Path, tmp_path: Path
+) -> None:
+    """Two pairs, of which the student's sources begin with a tag; a teacher for each, that never saw a tag."""
+    second = checkpoint.read(teacher)
+    second["model"] = {name: weight * 1.05 for name, weight in second["model"].items()}
+    checkpoint.write(second, tmp_path / "second.pt")
+    pairs = {"": (teacher, corpus.data), "1": (tmp_path / "second.pt", corpus.data)}
+    both = tmp_path / "both"
+    for suffix, (own, data) in pairs.items():
+        for split in ("train", "valid"):
+            command = ["weightdistill", "cache-teacher", own, "--data", data, "--subset", split, "--top-k", 8]
+            run(*command, "--output", tmp_path / f"cache{suffix}")
+            (tmp_path / "caches").mkdir(exist_ok=True)
+            (tmp_path / f"cache{suffix}" / split).rename(tmp_path / "caches" / f"{split}{suffix}")
+        tagged = tmp_path / f"tagged{suffix}"
+        tagged.mkdir()
+        for split in ("train", "valid"):
+            tag = f"w0{len(suffix)} "  # any word of the dictionary does
+            lines = (corpus.pieces / f"{split}.aa").read_text(encoding="utf-8").splitlines()
+            (tagged / f"{split}.aa").write_text("".join(f"{tag}{line}\n" for line in lines), encoding="utf-8")
+            shutil.copy(corpus.pieces / f"{split}.bb", tagged)
+        run(
+            *("fairseq-preprocess", "--source-lang", "aa", "--target-lang", "bb", "--trainpref", tagged / "train"),
+            *("--validpref", tagged / "valid", "--destdir", tagged / "data"),
+            *("--srcdict", corpus.data / "dict.aa.txt", "--tgtdict", corpus.data / "dict.bb.txt"),
+        )
+        both.mkdir(exist_ok=True)
+        for file in (tagged / "data").iterdir():
+            split, dot, rest = file.name.partition(".")
+            shutil.copy(file, both / (f"{split}{suffix}{dot}{rest}" if split in ("train", "valid") else file.name))
+    command = student(both, tmp_path / "save", teacher, "--teacher-cache", tmp_path / "caches", "--max-update", 3)
+    log = run(*(part for part in command if part != "--disable-validation"), "--combine-val")
+    assert "valid on 'valid' subset" in log
+    built = Built(command)
+    built.task.load_dataset("train", combine=True)
+    dataset = built.task.dataset("train")
+    assert len(dataset) == 600
+    batch = dataset.collater([dataset[0], dataset[300]])
+    assert torch.equal(batch["target"][0], batch["target"][1])
+    assert not torch.equal(batch["soft_labels"]["values"][0], batch["soft_labels"]["values"][1])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from weightdistill.errors import DistillationError
-from weightdistill.teacher_cache import Labels, TeacherCache, collate, data_fingerprint, write_cache
+from weightdistill.teacher_cache import Labels, TeacherCache, TeacherCaches, collate, write_cache
 
 LENGTHS = [3, 1, 4, 0, 2]
 SHARDS = [range(0, 2), range(2, 5)]
@@ -120,11 +120,13 @@ def test_settings_are_readable_by_others(cache):
     assert found["temperature"] == 2.0 and [shard["tokens"] for shard in found["shards"]] == [4, 6]
 
 
-def test_the_fingerprint_of_data_is_of_their_content(tmp_path):
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "x").write_text("1")
-    first, second = (data_fingerprint([tmp_path / folder / "x"]) for folder in ("a", "b"))
-    assert first == second
-    (tmp_path / "b" / "x").write_text("2")
-    assert data_fingerprint([tmp_path / "b" / "x"]) != first
+def test_caches_of_several_teachers_follow_one_another(cache, tmp_path):
+    write_cache(tmp_path / "other", settings(sentences=2), [range(2)], lambda _: labels_of([4, 1]))
+    chain = TeacherCaches([TeacherCache(cache), TeacherCache(tmp_path / "other")])
+    assert len(chain) == 7
+    assert [len(chain.sentence(index).missing) for index in range(7)] == [*LENGTHS, LENGTHS[4], LENGTHS[1]]
+    with pytest.raises(IndexError, match="the caches have 7 sentences, but 7 was asked for"):
+        chain.sentence(7)
+    write_cache(tmp_path / "warm", settings(sentences=1, temperature=3.0), [range(1)], lambda _: labels_of([0]))
+    with pytest.raises(DistillationError, match=r"must have the same temperature, but .* has 2\.0 and .*warm 3\.0"):
+        TeacherCaches([TeacherCache(cache), TeacherCache(tmp_path / "warm")])
