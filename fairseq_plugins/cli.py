@@ -286,14 +286,15 @@ def benchmark_training(
     threads: Threads = None,
     json_file: Json = None,
 ) -> None:
-    """Time a phase-1 update against a plain update of the same student, without distillation, on random data."""
+    """Time updates of phase 1 and of distillation against plain updates of the same student, on random data."""
     _require_writable(json_file)
     _quiet_fairseq()
     from tqdm import tqdm
 
+    from fairseq_plugins.training_benchmark import UPDATES
     from fairseq_plugins.training_benchmark import benchmark_training as run
 
-    with tqdm(total=2 * (1 + repetitions), unit="update", disable=None) as bar:
+    with tqdm(total=len(UPDATES) * (1 + repetitions), unit="update", disable=None) as bar:
         result = run(
             teacher_preset=teacher_preset,
             student_preset=student_preset,

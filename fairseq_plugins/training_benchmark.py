@@ -1,7 +1,8 @@
-"""Training speed and memory: one phase-1 update against one plain update of the same student, in turn in one process.
+"""Training speed and memory of updates: plain ones, phase 1's, and word-level distillation's with the teacher at work
+and from a cache of its predictions; of the same student, in turn in one process.
 
 Random weights and random batches: time and memory do not depend on their values. Nothing is kept but the report. Leaves
-out fairseq's trainer, whose share is the same for both.
+out fairseq's trainer, whose share is the same for all.
 """
 
 import argparse
@@ -19,39 +20,43 @@ from fairseq.models import ARCH_MODEL_REGISTRY, build_model, import_models
 from torch import Tensor
 
 from fairseq_plugins.students import shape_options
+from fairseq_plugins.teachers import read
 from weightdistill import checkpoint
 from weightdistill.benchmark import Spread, machine, text_table
 from weightdistill.errors import DistillationError
 from weightdistill.losses import distillation_loss
 from weightdistill.shape import TEACHERS, TransformerShape
+from weightdistill.soft_labels import SoftLabels, TeacherLogits, TopKLabels
 
 SENTENCE_LENGTH = 32
 """Source and target tokens of each random sentence."""
+CACHED_WORDS = 64
+"""Words that the cache keeps of each token."""
+UPDATES = ("plain", "phase 1", "KD, teacher at work", "KD, teacher cached")
 
 
 @dataclass(frozen=True)
 class UpdateCost:
     """What one update costs."""
 
-    model: str
-    """`plain`, or `phase 1`."""
+    update: str
+    """One of UPDATES."""
     seconds: Spread
+    time_ratio: Spread
+    """Seconds divided by those of the plain update in the same repetition."""
     parameters: int
     """Trained parameters."""
     state_bytes: int
     """Bytes of trained parameters, their gradients and Adam's state."""
+    memory_ratio: float
+    """State bytes divided by those of the plain student."""
 
 
 @dataclass(frozen=True)
 class TrainingBenchmark:
-    """Both costs, their ratios, and what somebody needs to repeat the run."""
+    """All costs, the plain update's first, and what somebody needs to repeat the run."""
 
-    plain: UpdateCost
-    phase_1: UpdateCost
-    time_ratio: Spread
-    """Seconds of phase 1 divided by those of the plain update in the same repetition."""
-    memory_ratio: float
-    """State bytes of phase 1 divided by those of the plain student."""
+    updates: list[UpdateCost]
     settings: dict[str, Any]
     machine: dict[str, Any]
 
@@ -60,13 +65,19 @@ class TrainingBenchmark:
         return asdict(self)
 
     def table(self) -> str:
-        """Both costs as text, and the ratios."""
+        """The costs as text."""
         rows = [
-            [cost.model, str(cost.seconds), f"{cost.parameters:,}", f"{cost.state_bytes / 2**20:,.1f}"]
-            for cost in (self.plain, self.phase_1)
+            [
+                cost.update,
+                str(cost.seconds),
+                str(cost.time_ratio),
+                f"{cost.parameters:,}",
+                f"{cost.state_bytes / 2**20:,.1f}",
+                f"{cost.memory_ratio:.2f}",
+            ]
+            for cost in self.updates
         ]
-        rows.append(["ratio", str(self.time_ratio), "", f"{self.memory_ratio:.2f}"])
-        return text_table(["update", "seconds", "parameters", "state MiB"], rows)
+        return text_table(["update", "seconds", "ratio", "parameters", "state MiB", "ratio"], rows)
 
 
 def benchmark_training(
@@ -82,7 +93,9 @@ def benchmark_training(
     threads: int | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> TrainingBenchmark:
-    """Time updates of forward, loss without distillation, backward, and Adam; the first of each is a warm-up.
+    """Time updates of forward, loss, backward, and Adam; the first of each is a warm-up.
+
+    Phase 1 is measured without distillation, whose cost the last two updates show.
 
     Args:
         teacher_preset: shape of the random teacher.
@@ -118,23 +131,44 @@ def benchmark_training(
         teacher = Path(folder) / "teacher.pt"
         _write_teacher(teacher, shape, pre_norm=teacher_preset == "deep", task=task)
         options = {"teacher_path": str(teacher), "student_preset": student_preset}
-        plain = _Update("plain", _build("student", task, options), device, bf16)
-        phase_1 = _Update("phase 1", _build("generated_transformer", task, options, generator=generator), device, bf16)
+        student, generator_driven = (
+            _build("student", task, options),
+            _build("generated_transformer", task, options, generator=generator),
+        )
+        teacher_model = read(str(teacher)).build(task).to(device)
     batch = _random_batch(tokens, vocabulary, task, device)
+    cached = _random_labels(batch["target"].numel(), vocabulary, device)
+
+    def online() -> SoftLabels:
+        with torch.no_grad():
+            return TeacherLogits(teacher_model(*_inputs(batch))[0].flatten(0, 1))
+
+    plain = _Update("plain", student, device, bf16)
+    updates = [
+        plain,
+        _Update("phase 1", generator_driven, device, bf16),
+        _Update("KD, teacher at work", student, device, bf16, online, plain),
+        _Update("KD, teacher cached", student, device, bf16, lambda: cached, plain),
+    ]
     for _ in range(1 + repetitions):
-        for update in (plain, phase_1):
+        for update in updates:
             update.run(batch, task.target_dictionary.pad())
             progress()
-    times = [update.seconds[1:] for update in (plain, phase_1)]
     costs = [
-        UpdateCost(update.name, Spread.of(seconds), update.parameters(), update.state_bytes())
-        for update, seconds in zip((plain, phase_1), times, strict=True)
+        UpdateCost(
+            update=update.name,
+            seconds=Spread.of(update.seconds[1:]),
+            time_ratio=Spread.of(
+                [own / other for own, other in zip(update.seconds[1:], plain.seconds[1:], strict=True)]
+            ),
+            parameters=update.parameters(),
+            state_bytes=update.state_bytes(),
+            memory_ratio=update.state_bytes() / plain.state_bytes(),
+        )
+        for update in updates
     ]
     return TrainingBenchmark(
-        plain=costs[0],
-        phase_1=costs[1],
-        time_ratio=Spread.of([own / other for other, own in zip(*times, strict=True)]),
-        memory_ratio=costs[1].state_bytes / costs[0].state_bytes,
+        updates=costs,
         settings={
             "teacher_preset": teacher_preset,
             "teacher_shape": asdict(shape),
@@ -152,16 +186,27 @@ def benchmark_training(
 
 
 class _Update:
-    """A model, its optimiser, and how long each of its updates took."""
+    """A model, its optimiser (another update's where both train the same student), and how long each update took."""
 
-    def __init__(self, name: str, model: Any, device: torch.device, bf16: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        device: torch.device,
+        bf16: bool,
+        soft_labels: Callable[[], SoftLabels] | None = None,
+        same_as: "_Update | None" = None,
+    ) -> None:
         self.name = name
         self.seconds: list[float] = []
         self._model = model.to(device).train()
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._optimiser = torch.optim.Adam(self._trained, lr=1e-4, betas=(0.9, 0.98))
+        self._optimiser: torch.optim.Optimizer = torch.optim.Adam(self._trained, lr=1e-4, betas=(0.9, 0.98))
+        if same_as is not None:
+            self._optimiser = same_as._optimiser
         self._device = device
         self._bf16 = bf16
+        self._soft_labels = soft_labels
 
     def run(self, batch: dict[str, Tensor], padding: int) -> None:
         start = self._now()
@@ -170,9 +215,14 @@ class _Update:
             precision = torch.autocast(self._device.type, torch.bfloat16)
         self._optimiser.zero_grad()
         with precision:
-            logits, _ = self._model(batch["source"], batch["lengths"], batch["previous"])  # (sentences, length, vocab.)
+            logits, _ = self._model(*_inputs(batch))  # (sentences, length, vocabulary)
             loss = distillation_loss(
-                logits.flatten(0, 1), batch["target"].flatten(), label_smoothing=0.1, padding=padding
+                logits.flatten(0, 1),
+                batch["target"].flatten(),
+                self._soft_labels() if self._soft_labels else None,
+                weight=0.5 if self._soft_labels else 0.0,
+                label_smoothing=0.1,
+                padding=padding,
             ).loss
         torch.autograd.backward(loss)
         self._optimiser.step()
@@ -227,6 +277,19 @@ def _build(arch: str, task: _DummyTask, options: dict[str, str], **more: str) ->
     if arch not in ARCH_MODEL_REGISTRY:
         import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
     return build_model(argparse.Namespace(_name=arch, arch=arch, **options, **more), task)
+
+
+def _inputs(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    return batch["source"], batch["lengths"], batch["previous"]
+
+
+def _random_labels(tokens: int, vocabulary: int, device: torch.device) -> TopKLabels:
+    """Soft labels of CACHED_WORDS words as a cache gives them; different words, of equal shares of 0.9."""
+    k = min(CACHED_WORDS, vocabulary)
+    first = torch.randint(vocabulary, (tokens, 1), device=device)
+    indices = ((first + torch.arange(k, device=device)) % vocabulary).to(torch.int32)  # (tokens, k)
+    values = torch.full((tokens, k), 0.9 / k, dtype=torch.float16, device=device)
+    return TopKLabels(indices, values, torch.full((tokens,), 0.1, dtype=torch.float16, device=device), vocabulary)
 
 
 def _random_batch(tokens: int, vocabulary: int, task: _DummyTask, device: torch.device) -> dict[str, Tensor]:

@@ -59,16 +59,19 @@ def test_translate_evaluate_and_benchmark(
 
 
 @pytest.mark.parametrize("preset", ["base", "deep"])
-def test_benchmark_training_measures_both_updates_and_counts_what_they_keep(tmp_path: Path, preset: str) -> None:
+def test_benchmark_training_measures_all_updates_and_counts_what_they_keep(tmp_path: Path, preset: str) -> None:
     result = tmp_path / "cost.json"
     run(
         *("weightdistill", "benchmark-training", "--teacher-preset", preset, "--width", 16, "--tokens", 64),
         *("--vocabulary", 40, "--repetitions", 2, "--threads", 1, "--json", result),
     )
-    report = json.loads(result.read_text(encoding="utf-8"))
-    for update in ("plain", "phase_1"):
+    updates = {update["update"]: update for update in json.loads(result.read_text(encoding="utf-8"))["updates"]}
+    assert list(updates) == ["plain", "phase 1", "KD, teacher at work", "KD, teacher cached"]
+    for update in updates.values():
         # parameters, gradients and Adam's two moments in float32, and a step count for each tensor
-        assert report[update]["state_bytes"] == pytest.approx(16 * report[update]["parameters"], rel=0.02)
-        assert report[update]["seconds"]["minimum"] > 0
-    sizes = [report[update]["state_bytes"] for update in ("plain", "phase_1")]
-    assert report["memory_ratio"] == pytest.approx(sizes[1] / sizes[0])
+        assert update["state_bytes"] == pytest.approx(16 * update["parameters"], rel=0.02)
+        assert update["seconds"]["minimum"] > 0
+        assert update["memory_ratio"] == pytest.approx(update["state_bytes"] / updates["plain"]["state_bytes"])
+    assert updates["plain"]["time_ratio"]["maximum"] == 1
+    assert updates["phase 1"]["parameters"] > updates["plain"]["parameters"]
+    assert updates["KD, teacher cached"]["parameters"] == updates["plain"]["parameters"]
