@@ -32,7 +32,7 @@ _CTRANSLATE2_FILE = re.compile(r"model\.bin|config\.json|\w*vocabulary\.(json|tx
 # Settings of ours that mean nothing to the exported model.
 _OWN_SETTINGS = (
     *("generator", "teacher", "student_", "cpu_bf16", "distillation_weight", "temperature"),
-    *("soft_", "matches", "match_weight", "probability_shift"),
+    *("soft_", "matches", "match_weight", "probability_shift", "checkpoint_command"),
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
+import torch.distributed as dist
 from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from fairseq_plugins import students, teachers
 from fairseq_plugins.caching import CachedLabelsDataset, open_caches
+from fairseq_plugins.callbacks import at_each_checkpoint
 from weightdistill.errors import DistillationError
 from weightdistill.shape import TransformerShape
 from weightdistill.teacher_cache import read_settings
@@ -54,6 +56,10 @@ class DistillationTaskConfig(TranslationConfig):
             "middle:select; or an untrained generator's student (see weightdistill/student_init.py)"
         },
     )
+    checkpoint_command: Optional[str] = field(
+        default=None,
+        metadata={"help": "shell command to run after each checkpoint, with {} for its path"},
+    )
     # fairseq's own default, -1, ends in an error as soon as there is a train1 beside train
     upsample_primary: int = field(
         default=1,
@@ -79,6 +85,9 @@ class DistillationTask(TranslationTask):
         self._teacher_models: list[BaseFairseqModel] = []
         for teacher in self._teachers:
             teacher.require_dictionaries(src_dict, tgt_dict, cfg.teacher_data)
+        # only the first of several processes writes checkpoints, and runs the command
+        if cfg.checkpoint_command and (not dist.is_initialized() or dist.get_rank() == 0):
+            at_each_checkpoint(cfg.checkpoint_command)
         found = [teacher.provenance() for teacher in self._teachers]
         self._cache_settings: dict[str, Any] | None = None
         if cfg.teacher_cache:

@@ -117,6 +117,17 @@ def test_a_teacher_architecture_trains_with_fairseq_train(data: Path, tmp_path: 
     assert (config["arch"], config["encoder_layers"], config["encoder_embed_dim"]) == ("transformer", 6, 16)
 
 
+def test_a_command_runs_at_each_checkpoint_with_its_path(data: Path, teacher: Path, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    command = phase1(data, tmp_path / "a save", teacher, "--student-preset", "tiny", "--max-update", 6)
+    command += ["--save-interval-updates", 3, "--no-epoch-checkpoints", "--checkpoint-command"]
+    log = run(*command, f"echo {{}} >> {seen} && test -s {{}} && exit 3")
+    # after 3 updates, at the end of the first epoch, and after 6 updates
+    names = ["checkpoint_1_3.pt", "checkpoint_best.pt", "checkpoint_2_6.pt"]
+    assert seen.read_text(encoding="utf-8").splitlines() == [str(tmp_path / "a save" / name) for name in names]
+    assert log.count("the checkpoint command ended with exit code 3; training goes on") == 3
+
+
 def test_a_pre_norm_teacher_with_learned_positions_is_distilled(data: Path, tmp_path: Path) -> None:
     run(
         *("fairseq-train", data, "--save-dir", tmp_path / "teacher", "--task", "translation"),
