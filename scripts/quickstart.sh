@@ -31,7 +31,7 @@ cat "$OUTPUT/results/table.md"
 cat <<END
 
 everything lies in $OUTPUT:
-  results/             this table, and results.json
+  results/             this table, results.json, and report.html with its pictures
   exported/SYSTEM/     model.pt, which stock fairseq-generate loads, and ctranslate2/
   evaluated/SYSTEM/    translations and scores
   teacher/, students/, phase1/, phase2/   checkpoints; logs/ holds their logs

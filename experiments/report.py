@@ -1,0 +1,222 @@
+"""A page on one experiment that a reader understands in a minute: report.md, report.html and their pictures.
+
+    python experiments/report.py --results DIR/results.json --work DIR --output DIR
+
+Reads what experiments/table.py gathered, and from the workflow's folder the logs, translations and phase-1 checkpoints.
+"""
+
+import argparse
+import json
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import markdown as markdown_to_html
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from table import markdown
+
+from weightdistill import checkpoint
+from weightdistill.analysis import Bucket, bleu_by_length, word_f1_by_frequency
+from weightdistill.checkpoint import writing
+from weightdistill.evaluate import read_lines
+
+VALIDATION = re.compile(r"valid on 'valid' subset .*\| nll_loss ([0-9.]+) .*num_updates (\d+)")
+LAYER_WEIGHTS = re.compile(r"generator\.classes\.decoder/([^.]+)\.W_L")
+
+
+def validation_losses(log: Path) -> dict[int, float]:
+    """Updates and the negative log-likelihood in bits a token on the validation set, which all methods share."""
+    found = VALIDATION.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
+    return {int(updates): float(loss) for loss, updates in found}
+
+
+def curve(work: Path, system: str) -> dict[int, float]:
+    """The losses of a student over all its updates, those of phase 2 after those of phase 1."""
+    first = validation_losses(work / "logs" / f"phase1-{system}.log")
+    if not first:
+        return validation_losses(work / "logs" / f"student-{system}.log")
+    second = validation_losses(work / "logs" / f"phase2-{system}.log")
+    return first | {max(first) + updates: loss for updates, loss in second.items()}
+
+
+def layer_weights(work: Path, system: str) -> dict[str, list[float]]:
+    """The learned W_L of each decoder class in phase 1, over the layers of a subset (all subsets share it)."""
+    path = work / "phase1" / system / "checkpoint_best.pt"
+    if not path.exists():
+        return {}
+    weights = checkpoint.read(path)["model"]
+    found = {match[1]: weight for name, weight in weights.items() if (match := LAYER_WEIGHTS.fullmatch(name))}
+    return {name.replace("/", "."): weight[0].tolist() for name, weight in found.items() if weight.shape[1] > 1}
+
+
+def test_mean(row: Mapping[str, Any], tests: Sequence[str]) -> float:
+    return statistics.fmean(row["scores"][test]["bleu"]["mean"] for test in tests)
+
+
+def name_of(row: Mapping[str, Any]) -> str:
+    return row["title"] + (f", {row['preset'].upper()}" if row["preset"] else "")
+
+
+def first_system(row: Mapping[str, Any]) -> str:
+    return f"{row['method']}-{row['preset']}-{row['seeds'][0]}" if row["preset"] else "teacher"
+
+
+def draw_quality_and_speed(rows: Sequence[Mapping[str, Any]], tests: Sequence[str], path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    for row in rows:
+        speed = row["speed"]["ctranslate2"]["1"]["sentences_per_second"]["median"]
+        quality = test_mean(row, tests)
+        axes.scatter(speed, quality, marker="*" if row["method"] == "teacher" else "o")
+        axes.annotate(name_of(row), (speed, quality), xytext=(5, 3), textcoords="offset points", fontsize=7)
+    axes.set_xlabel("sentences/s (CTranslate2, batch 1)")
+    axes.set_ylabel("BLEU, mean of the test sets")
+    axes.margins(x=0.25)
+    save(figure, path)
+
+
+def draw_curves(work: Path, rows: Sequence[Mapping[str, Any]], preset: str, path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    for row in rows:
+        if row["preset"] == preset and (points := curve(work, first_system(row))):
+            axes.plot(list(points), list(points.values()), marker=".", label=row["title"])
+    axes.set_xlabel("updates")
+    axes.set_ylabel("validation loss, bits a token")
+    axes.legend(fontsize=7)
+    save(figure, path)
+
+
+def draw_layer_weights(weights: Mapping[str, Sequence[float]], path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(5, 0.24 * len(weights) + 1))
+    values = np.array(list(weights.values()))  # (classes, teacher layers)
+    limit = float(np.abs(values).max())
+    image = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    axes.set_yticks(range(len(weights)), list(weights), fontsize=7)
+    axes.set_xticks(range(values.shape[1]), [str(layer + 1) for layer in range(values.shape[1])])
+    axes.set_xlabel("teacher's decoder layer in its subset")
+    figure.colorbar(image)
+    save(figure, path)
+
+
+def draw_buckets(buckets: Sequence[Bucket], names: Sequence[str], label: str, unit: str, path: Path) -> None:
+    """What each system loses on the first one, bucket by bucket."""
+    figure, axes = plt.subplots(figsize=(7, 3.5))
+    width = 0.8 / max(1, len(names) - 1)
+    for index, name in enumerate(names[1:], start=1):
+        gaps = [
+            own - first if (own := bucket.scores[index]) is not None and (first := bucket.scores[0]) is not None else 0
+            for bucket in buckets
+        ]
+        axes.bar([place + (index - 1) * width for place in range(len(buckets))], gaps, width, label=name)
+    axes.axhline(0, color="black", linewidth=0.8)
+    ticks = [f"{bucket.name}\n({bucket.count} {unit})" for bucket in buckets]
+    axes.set_xticks([place + 0.4 - width / 2 for place in range(len(buckets))], ticks, fontsize=7)
+    axes.set_ylabel(label)
+    axes.legend(fontsize=7)
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    figure.tight_layout()
+    with writing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def summary(rows: Sequence[Mapping[str, Any]], tests: Sequence[str]) -> list[str]:
+    """Who wins in each shape, and by how much."""
+    lines = []
+    for preset in dict.fromkeys(row["preset"] for row in rows if row["preset"]):
+        ranked = sorted((row for row in rows if row["preset"] == preset), key=lambda row: -test_mean(row, tests))
+        best, *others = ranked
+        behind = ", ".join(f"{row['title']} {test_mean(row, tests) - test_mean(best, tests):+.1f}" for row in others)
+        lines.append(f"- **{preset.upper()}**: {best['title']} wins with {test_mean(best, tests):.1f} BLEU; {behind}.")
+    return lines
+
+
+def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
+    """Draw all pictures, and give the page in Markdown."""
+    rows, config = results["rows"], results["config"]
+    tests = [test for test in config["evaluated"] if test != "valid"]
+    presets = list(dict.fromkeys(row["preset"] for row in rows if row["preset"]))
+    heads = ["system", "seeds", *(f"BLEU {test}" for test in tests), "speed", "training"]
+    lines = []
+    for row in rows:
+        speed = row["speed"]["ctranslate2"]["1"]
+        scores = [row["scores"][test]["bleu"] for test in tests]
+        lines.append(
+            [
+                name_of(row),
+                str(len(row["seeds"]) or 1),
+                *(f"{s['mean']:.1f}" + (f" ± {s['sd']:.1f}" if s["sd"] is not None else "") for s in scores),
+                f"{speed['sentences_per_second']['median']:.0f}/s ({speed['ratio']['median']:.1f}x)",
+                f"{row['training_seconds']['mean'] / 60:.0f} min",
+            ]
+        )
+    text = [f"# {config['name']}", "", "Mean BLEU of the test sets:", "", *summary(rows, tests), ""]
+    text += [
+        *markdown(heads, lines),
+        "",
+        "Differences with their significance, signatures and versions: `table.md`.",
+        "",
+    ]
+
+    draw_quality_and_speed(rows, tests, output / "quality-speed.png")
+    text += ["## Quality against speed", "", "![BLEU against sentences per second](quality-speed.png)", ""]
+    for preset in presets:
+        draw_curves(work, rows, preset, output / f"curves-{preset}.png")
+        text += [f"## Validation loss, {preset.upper()}", "", "First seed; phase 1 and phase 2 as one curve.", ""]
+        text += [f"![validation loss](curves-{preset}.png)", ""]
+    for row in rows:
+        if row["preset"] and (weights := layer_weights(work, first_system(row))):
+            picture = f"layer-weights-{row['method']}-{row['preset']}.png"
+            draw_layer_weights(weights, output / picture)
+            text += [f"## Learned W_L: {name_of(row)}", ""]
+            text += [
+                "What each weight class of the decoder takes from the layers of a subset.",
+                "",
+                f"![W_L]({picture})",
+                "",
+            ]
+    for preset in presets:
+        chosen = [row for row in rows if row["preset"] in (None, preset)]
+        names = [row["title"] for row in chosen]
+        systems = [
+            [line for test in tests for line in read_lines(work / "evaluated" / first_system(row) / f"{test}.txt")]
+            for row in chosen
+        ]
+        references = [line for test in tests for line in read_lines(work / "raw" / f"{test}.{config['target']}")]
+        training = read_lines(work / "raw" / f"train.{config['target']}")
+        for kind, buckets, label, unit in (
+            ("length", bleu_by_length(systems, references), "BLEU less the teacher's", "sentences"),
+            ("frequency", word_f1_by_frequency(systems, references, training), "word F1 less the teacher's", "words"),
+        ):
+            picture = f"{kind}-{preset}.png"
+            draw_buckets(buckets, names, label, unit, output / picture)
+            what = "length of the reference" if kind == "length" else "frequency of the word in the training data"
+            text += [f"## Gap to the teacher by {what}, {preset.upper()}", "", f"![{label}]({picture})", ""]
+    return "\n".join(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, required=True, help="results.json of experiments/table.py")
+    parser.add_argument("--work", type=Path, required=True, help="folder that the workflow ran in")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the page and its pictures")
+    options = parser.parse_args()
+    text = report(json.loads(options.results.read_text(encoding="utf-8")), options.work, options.output)
+    page = markdown_to_html.markdown(text, extensions=["tables"])
+    style = "body{font:15px sans-serif;max-width:60em;margin:2em auto}td,th{padding:.2em .8em;text-align:right}"
+    html = f"<!doctype html>\n<meta charset='utf-8'>\n<style>{style}</style>\n{page}\n"
+    for name, content in (("report.md", text), ("report.html", html)):
+        with writing(options.output / name) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
