@@ -96,7 +96,10 @@ def translate(
     from tqdm import tqdm
 
     from weightdistill.checkpoint import writing
+    from weightdistill.engines import Search
+    from weightdistill.engines import translate as best
 
+    settings = Search(beam, length_penalty=length_penalty, batch_size=batch_tokens)
     engine = _open(model, data, threads)
     with writing(output) as temporary:
         count = 0
@@ -106,7 +109,7 @@ def translate(
         ):
             for start in range(0, len(sentences), _CHUNK):
                 chunk = sentences[start : start + _CHUNK]
-                for pieces in engine.translate(chunk, beam, batch_tokens, "tokens", length_penalty):
+                for pieces in best(engine, chunk, settings):
                     file.write(" ".join(pieces) + "\n")
                     count += 1
                 bar.update(len(chunk))
@@ -141,9 +144,10 @@ def distill(
     from tqdm import tqdm
 
     from weightdistill import sequence_level as sequences
+    from weightdistill.engines import Search
 
     filters, mixture = sequences.FilterSettings(select, max_ratio, keep_copies), sequences.Mixture(real, distilled)
-    settings = sequences.SearchSettings(beam, n_best, length_penalty, batch_tokens)
+    settings = Search(beam, n_best, length_penalty, batch_tokens)
     _require_writable(output / "distilled.json")
     sources = _read_pieces(source)
     references = None if reference is None else _read_pieces(reference)

@@ -16,7 +16,7 @@ from weightdistill.engines import (
     Engine,
     Hypothesis,
     Pieces,
-    best,
+    Search,
     search_filled,
 )
 from weightdistill.errors import DistillationError
@@ -45,52 +45,37 @@ class FairseqEngine:
         if threads:
             torch.set_num_threads(threads)
 
-    def translate(
-        self,
-        sentences: Sequence[Pieces],
-        beam: int = 5,
-        batch_size: int = 4096,
-        batch_type: BatchType = "tokens",
-        length_penalty: float = 1.0,
-    ) -> list[Pieces]:
-        """See `weightdistill.engines.Engine.translate`."""
-        return best(self.search(sentences, beam, batch_size, batch_type, length_penalty))
-
-    def search(
-        self,
-        sentences: Sequence[Pieces],
-        beam: int = 5,
-        batch_size: int = 4096,
-        batch_type: BatchType = "tokens",
-        length_penalty: float = 1.0,
-        n_best: int = 1,
-    ) -> list[list[Hypothesis]]:
+    def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
         """See `weightdistill.engines.Engine.search`."""
 
         def run(filled: list[Pieces]) -> list[list[Hypothesis]]:
             target = self._task.target_dictionary
             generator = SequenceGenerator(
-                [self._model], target, beam_size=beam, max_len_b=LONGEST_OUTPUT, len_penalty=length_penalty
+                [self._model],
+                target,
+                beam_size=settings.beam,
+                max_len_b=LONGEST_OUTPUT,
+                len_penalty=settings.length_penalty,
             )
             tokens = [self._encode(sentence) for sentence in filled]
             lengths = [len(sentence) for sentence in tokens]
             dataset = self._task.build_dataset_for_inference(tokens, torch.tensor(lengths))
             outer = {target.bos(), target.eos(), target.pad()}
             results: list[list[Hypothesis]] = [[] for _ in filled]
-            for batch in batches(lengths, batch_size, batch_type):
+            for batch in batches(lengths, settings.batch_size, settings.batch_type):
                 sample = dataset.collater([dataset[index] for index in batch])
                 inputs = {name: value.to(self._device) for name, value in sample["net_input"].items()}
                 for index, hypotheses in zip(
                     sample["id"].tolist(), generator.generate([self._model], {"net_input": inputs}), strict=True
                 ):
-                    for hypothesis in hypotheses[:n_best]:
+                    for hypothesis in hypotheses[: settings.n_best]:
                         pieces = [target[token] for token in hypothesis["tokens"].tolist() if token not in outer]
                         # what reaches the longest output is given an end by force
                         finished = len(pieces) < LONGEST_OUTPUT
                         results[index].append(Hypothesis(pieces, float(hypothesis["score"]), finished))
             return results
 
-        return search_filled(sentences, run, beam=beam, batch_size=batch_size, n_best=n_best)
+        return search_filled(sentences, run)
 
     def _encode(self, sentence: Pieces) -> torch.Tensor:
         dictionary = self._task.source_dictionary

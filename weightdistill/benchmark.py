@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from weightdistill.engines import Engine, Pieces
+from weightdistill.engines import Engine, Pieces, Search, translate
 from weightdistill.errors import DistillationError
 
 WARM_UP = 16
@@ -100,7 +100,7 @@ def benchmark_decoding(
         sentences: source pieces; every engine translates all of them in each repetition, at each batch size.
         batch_sizes: in sentences.
         beam: hypotheses kept at each step.
-        length_penalty: see `Engine.translate`.
+        length_penalty: see `engines.Search`.
         repetitions: measurements of each model at each batch size.
         threads: CPU threads that the engines were given; only recorded.
         progress: called after each measurement.
@@ -115,20 +115,20 @@ def benchmark_decoding(
         raise DistillationError("a benchmark needs sentences to translate, but all are empty")
     if not batch_sizes:
         raise DistillationError("a benchmark needs at least one batch size")
-    for field, value in (("repetitions", repetitions), *(("batch size", size) for size in batch_sizes)):
-        if value < 1:
-            raise DistillationError(f"{field} must be at least 1, but is {value}")
+    if repetitions < 1:
+        raise DistillationError(f"repetitions must be at least 1, but is {repetitions}")
+    searches = [Search(beam, 1, length_penalty, size, "sentences") for size in batch_sizes]
 
     speeds = []
-    for size in batch_sizes:
+    for size, search in zip(batch_sizes, searches, strict=True):
         for engine in engines:
-            engine.translate(sentences[: max(WARM_UP, size)], beam, size, "sentences", length_penalty)
+            translate(engine, sentences[: max(WARM_UP, size)], search)
         seconds: list[list[float]] = [[] for _ in engines]
         tokens: list[list[int]] = [[] for _ in engines]
         for _ in range(repetitions):
             for index, engine in enumerate(engines):
                 start = clock()
-                output = engine.translate(sentences, beam, size, "sentences", length_penalty)
+                output = translate(engine, sentences, search)
                 seconds[index].append(clock() - start)
                 tokens[index].append(sum(map(len, output)))
                 progress()

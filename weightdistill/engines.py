@@ -6,6 +6,7 @@ An engine takes and gives subword pieces. Knows nothing about text, fairseq or h
 import math
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -30,6 +31,29 @@ class Hypothesis(NamedTuple):
     """Whether it ends by itself, and not at LONGEST_OUTPUT pieces."""
 
 
+@dataclass(frozen=True)
+class Search:
+    """Settings of a beam search."""
+
+    beam: int = 5
+    """Hypotheses kept at each step."""
+    n_best: int = 1
+    """Hypotheses given of each sentence."""
+    length_penalty: float = 1.0
+    """Scores are divided by (length ** length_penalty)."""
+    batch_size: int = 4096
+    """Sentences, or padded source tokens, decoded together."""
+    batch_type: BatchType = "tokens"
+    """The unit of `batch_size`."""
+
+    def __post_init__(self) -> None:
+        for field, value in (("beam", self.beam), ("n best", self.n_best), ("batch size", self.batch_size)):
+            if value < 1:
+                raise DistillationError(f"{field} must be at least 1, but is {value}")
+        if self.n_best > self.beam:
+            raise DistillationError(f"n best must be at most the beam ({self.beam}), but is {self.n_best}")
+
+
 class Engine(Protocol):
     """A loaded model that translates."""
 
@@ -41,70 +65,37 @@ class Engine(Protocol):
     def parameters(self) -> int:
         """Weights of the model, tied ones counted once."""
 
-    def translate(
-        self,
-        sentences: Sequence[Pieces],
-        beam: int = 5,
-        batch_size: int = 4096,
-        batch_type: BatchType = "tokens",
-        length_penalty: float = 1.0,
-    ) -> list[Pieces]:
-        """Translate by beam search; best hypotheses, in the order of the input.
-
-        An empty sentence gives an empty translation.
+    def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
+        """Translate by beam search: the `n_best` hypotheses of each sentence, best first, in the order of the input.
 
         Args:
-            sentences: source pieces, without an end-of-sentence mark.
-            beam: hypotheses kept at each step.
-            batch_size: sentences, or padded source tokens, decoded together.
-            batch_type: the unit of `batch_size`.
-            length_penalty: scores are divided by (length ** length_penalty).
+            sentences: source pieces, without an end-of-sentence mark; an empty sentence gives no hypotheses.
+            settings: of the search.
 
         Raises:
-            DistillationError: a setting out of range, or a sentence that the model cannot take.
+            DistillationError: a sentence that the model cannot take.
         """
 
-    def search(
-        self,
-        sentences: Sequence[Pieces],
-        beam: int = 5,
-        batch_size: int = 4096,
-        batch_type: BatchType = "tokens",
-        length_penalty: float = 1.0,
-        n_best: int = 1,
-    ) -> list[list[Hypothesis]]:
-        """As `translate`, but the `n_best` hypotheses of each sentence, best first; none for an empty sentence."""
+
+def translate(engine: Engine, sentences: Sequence[Pieces], settings: Search) -> list[Pieces]:
+    """The best translation of each sentence; of an empty one an empty one. Raises as `Engine.search`."""
+    return [hypotheses[0].pieces if hypotheses else [] for hypotheses in engine.search(sentences, settings)]
 
 
 def search_filled(
-    sentences: Sequence[Pieces],
-    search: Callable[[list[Pieces]], list[list[Hypothesis]]],
-    *,
-    beam: int,
-    batch_size: int,
-    n_best: int = 1,
+    sentences: Sequence[Pieces], search: Callable[[list[Pieces]], list[list[Hypothesis]]]
 ) -> list[list[Hypothesis]]:
-    """Check the settings, run `search` on the sentences that are not empty, and put the results in place.
+    """Run `search` on the sentences that are not empty, and put the results in place.
 
     Raises:
-        DistillationError: a setting out of range, or another number of results than of sentences.
+        DistillationError: another number of results than of sentences.
     """
-    for field, value in (("beam", beam), ("batch size", batch_size), ("n best", n_best)):
-        if value < 1:
-            raise DistillationError(f"{field} must be at least 1, but is {value}")
-    if n_best > beam:
-        raise DistillationError(f"n best must be at most the beam ({beam}), but is {n_best}")
     filled = [sentence for sentence in sentences if sentence]
     found = search(filled) if filled else []
     if len(found) != len(filled):
         raise DistillationError(f"{len(filled)} sentences gave {len(found)} translations; the model is unusable")
     in_order = iter(found)
     return [next(in_order) if sentence else [] for sentence in sentences]
-
-
-def best(found: Sequence[Sequence[Hypothesis]]) -> list[Pieces]:
-    """The pieces of the best hypothesis of each sentence."""
-    return [hypotheses[0].pieces if hypotheses else [] for hypotheses in found]
 
 
 class CTranslate2Engine:
@@ -129,37 +120,18 @@ class CTranslate2Engine:
         except (RuntimeError, ValueError) as error:
             raise DistillationError(f"CTranslate2 cannot load {folder}: {error}; convert the model again") from error
 
-    def translate(
-        self,
-        sentences: Sequence[Pieces],
-        beam: int = 5,
-        batch_size: int = 4096,
-        batch_type: BatchType = "tokens",
-        length_penalty: float = 1.0,
-    ) -> list[Pieces]:
-        """See `Engine.translate`."""
-        return best(self.search(sentences, beam, batch_size, batch_type, length_penalty))
-
-    def search(
-        self,
-        sentences: Sequence[Pieces],
-        beam: int = 5,
-        batch_size: int = 4096,
-        batch_type: BatchType = "tokens",
-        length_penalty: float = 1.0,
-        n_best: int = 1,
-    ) -> list[list[Hypothesis]]:
+    def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
         """See `Engine.search`."""
 
         def run(filled: list[Pieces]) -> list[list[Hypothesis]]:
             try:
                 results = self._translator.translate_batch(
                     filled,
-                    beam_size=beam,
-                    num_hypotheses=n_best,
-                    max_batch_size=batch_size,
-                    batch_type="tokens" if batch_type == "tokens" else "examples",
-                    length_penalty=length_penalty,
+                    beam_size=settings.beam,
+                    num_hypotheses=settings.n_best,
+                    max_batch_size=settings.batch_size,
+                    batch_type="tokens" if settings.batch_type == "tokens" else "examples",
+                    length_penalty=settings.length_penalty,
                     max_decoding_length=LONGEST_OUTPUT,
                     max_input_length=0,  # its default cuts long sentences without a word
                     return_scores=True,
@@ -175,7 +147,7 @@ class CTranslate2Engine:
                 for result in results
             ]
 
-        return search_filled(sentences, run, beam=beam, batch_size=batch_size, n_best=n_best)
+        return search_filled(sentences, run)
 
 
 def count_parameters(model: Path) -> int:

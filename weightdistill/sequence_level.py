@@ -16,7 +16,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from weightdistill.checkpoint import fingerprint, writing
-from weightdistill.engines import Engine, Hypothesis, Pieces
+from weightdistill.engines import Engine, Hypothesis, Pieces, Search
 from weightdistill.errors import DistillationError
 
 SELECTIONS = ("score", "bleu", "chrf")
@@ -25,16 +25,6 @@ REASONS = ("empty", "unterminated", "copy", "length ratio")
 """Why a translation is left out, in the order in which it is asked."""
 
 _CHUNK = 512
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """How the teacher decodes; a shard is of one such setting."""
-
-    beam: int = 5
-    n_best: int = 1
-    length_penalty: float = 1.0
-    batch_tokens: int = 4096
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ def decode_shard(
     engine: Engine,
     sources: Sequence[Pieces],
     path: Path,
-    settings: SearchSettings,
+    settings: Search,
     provenance: Mapping[str, Any],
     progress: Callable[[int], object] = lambda sentences: None,
 ) -> bool:
@@ -107,15 +97,7 @@ def decode_shard(
         file.write(json.dumps(head) + "\n")
         for start in range(0, len(sources), _CHUNK):
             chunk = sources[start : start + _CHUNK]
-            found_hypotheses = engine.search(
-                chunk,
-                beam=settings.beam,
-                batch_size=settings.batch_tokens,
-                batch_type="tokens",
-                length_penalty=settings.length_penalty,
-                n_best=settings.n_best,
-            )
-            for hypotheses in found_hypotheses:
+            for hypotheses in engine.search(chunk, settings):
                 file.write(json.dumps(hypotheses, ensure_ascii=False) + "\n")
             progress(len(chunk))
     return True

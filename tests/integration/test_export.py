@@ -15,7 +15,7 @@ import fairseq_plugins.export as exporting
 from fairseq_plugins.export import export
 from fairseq_plugins.loading import load_model, translation_task
 from weightdistill import checkpoint
-from weightdistill.engines import CTranslate2Engine
+from weightdistill.engines import CTranslate2Engine, Search, translate
 from weightdistill.errors import DistillationError
 
 GENERATE = ["--gen-subset", "test", "--beam", 1, "--cpu", "--required-batch-size-multiple", 1]
@@ -56,7 +56,7 @@ def test_ctranslate2_translates_as_fairseq_does(
     corpus: Corpus, exported: Path, translations: dict[int, tuple[float, str]]
 ) -> None:
     engine = CTranslate2Engine(exported.with_suffix(".ct2"), threads=1)
-    found = engine.translate([sentence.split() for sentence in corpus.sentences("test")], beam=1)
+    found = translate(engine, [sentence.split() for sentence in corpus.sentences("test")], Search(beam=1))
     assert [" ".join(pieces) for pieces in found] == [translations[number][1] for number in range(len(found))]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from weightdistill.benchmark import benchmark_decoding
-from weightdistill.engines import BatchType, Hypothesis, Pieces, best, search_filled
+from weightdistill.engines import Hypothesis, Pieces, Search, search_filled
 from weightdistill.errors import DistillationError
 
 SENTENCES = [["a", "b", "c"], ["d"], [], ["e", "f"]]
@@ -30,20 +30,14 @@ class FakeEngine:
         self.name, self.parameters = name, 1234
         self._clock, self._seconds, self._sizes = clock, iter(seconds), set[int]()
 
-    def translate(
-        self,
-        sentences: Sequence[Pieces],
-        beam: int = 5,
-        batch_size: int = 4096,
-        batch_type: BatchType = "tokens",
-        length_penalty: float = 1.0,
-    ) -> list[Pieces]:
-        assert batch_type == "sentences"
+    def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
+        assert settings.batch_type == "sentences"
+        batch_size = settings.batch_size
         warm_up = batch_size not in self._sizes
         self._sizes.add(batch_size)
         self._clock.now += 1000.0 if warm_up else next(self._seconds)
-        self._clock.log.append((self.name, batch_size, beam))
-        return [list(sentence) for sentence in sentences]
+        self._clock.log.append((self.name, batch_size, settings.beam))
+        return [[Hypothesis(list(sentence), 0.0, True)] for sentence in sentences]
 
 
 def test_speeds_are_per_second_and_the_warm_up_does_not_count() -> None:
@@ -123,14 +117,14 @@ def test_empty_sentences_stay_empty_and_in_place() -> None:
         seen.extend(sentences)
         return [[Hypothesis(sentence[::-1], 0.0, True)] for sentence in sentences]
 
-    found = search_filled(SENTENCES, backwards, beam=1, batch_size=1)
-    assert best(found) == [["c", "b", "a"], ["d"], [], ["f", "e"]]
+    found = search_filled(SENTENCES, backwards)
+    assert [[own.pieces for own in sentence] for sentence in found] == [[["c", "b", "a"]], [["d"]], [], [["f", "e"]]]
     assert [] not in seen
 
 
 def test_lost_translations_are_an_error() -> None:
     with pytest.raises(DistillationError, match="3 sentences gave 2 translations"):
-        search_filled(SENTENCES, lambda sentences: [[] for _ in sentences[:-1]], beam=1, batch_size=1)
+        search_filled(SENTENCES, lambda sentences: [[] for _ in sentences[:-1]])
 
 
 @pytest.mark.parametrize(
@@ -143,4 +137,4 @@ def test_lost_translations_are_an_error() -> None:
 )
 def test_impossible_searches_are_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(DistillationError, match=message):
-        search_filled(SENTENCES, lambda sentences: [], **{"beam": 2, "batch_size": 1, **settings})
+        Search(**{"beam": 2, **settings})

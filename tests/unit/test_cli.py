@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from fairseq_plugins import cli
-from weightdistill.engines import count_parameters
+from weightdistill.engines import Hypothesis, count_parameters
 from weightdistill.errors import DistillationError
 
 COMMANDS = ["export", "inspect", "translate", "evaluate", "benchmark", "benchmark-training"]
@@ -31,9 +31,9 @@ class ShoutingEngine:
     def __init__(self, loses: int = 0) -> None:
         self._loses = loses
 
-    def translate(self, sentences: list[list[str]], *_: object) -> list[list[str]]:
+    def search(self, sentences: list[list[str]], _: object) -> list[list[Hypothesis]]:
         kept = sentences[: len(sentences) - self._loses]
-        return [[piece.upper() for piece in sentence] for sentence in kept]
+        return [[Hypothesis([piece.upper() for piece in sentence], 0.0, True)] for sentence in kept]
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from weightdistill.engines import Hypothesis, Pieces
+from weightdistill.engines import Hypothesis, Pieces, Search
 from weightdistill.errors import DistillationError
 from weightdistill.sequence_level import (
     FilterSettings,
     Mixture,
-    SearchSettings,
     choose,
     decode_shard,
     merge_shards,
@@ -38,10 +37,7 @@ class Engine:
         self.asked: list[Pieces] = []
         self._dies_at = dies_at
 
-    def translate(self, sentences: Sequence[Pieces], **settings: object) -> list[Pieces]:
-        raise NotImplementedError
-
-    def search(self, sentences: Sequence[Pieces], **settings: int) -> list[list[Hypothesis]]:
+    def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
         self.asked += sentences
         if self._dies_at is not None and len(self.asked) > self._dies_at:
             raise KeyboardInterrupt
@@ -50,7 +46,7 @@ class Engine:
             [Hypothesis(own, -0.1, True), Hypothesis([p.lower() for p in own], -0.2, True), Hypothesis([], -9, True)]
             for own in every
         ]
-        return [own[: settings["n_best"]] if own[0].pieces else [] for own in made]
+        return [own[: settings.n_best] if own[0].pieces else [] for own in made]
 
 
 def decoded(folder: Path, shards: int, engine: Engine | None = None, **more: object) -> list[Path]:
@@ -58,7 +54,7 @@ def decoded(folder: Path, shards: int, engine: Engine | None = None, **more: obj
     for number, path in enumerate(paths):
         lines = shard_of(len(SOURCES), number, shards)
         own = {"teacher": "t", "lines": [lines.start, lines.stop], **more}
-        settings = SearchSettings(n_best=2)
+        settings = Search(n_best=2)
         decode_shard(engine or Engine(), SOURCES[lines.start : lines.stop], path, settings, own)
     return paths
 
@@ -74,7 +70,7 @@ def test_shards_are_all_of_the_corpus_in_order(shards: int) -> None:
 
 def test_merged_shards_are_what_one_engine_says_of_everything(tmp_path: Path) -> None:
     one, three = (merge_shards(decoded(tmp_path / str(n), n), SOURCES)[1] for n in (1, 3))
-    assert one == three == Engine().search(SOURCES, n_best=2)
+    assert one == three == Engine().search(SOURCES, Search(n_best=2))
 
 
 def test_an_interrupted_decoding_goes_on_with_its_shard(tmp_path: Path) -> None:
@@ -91,7 +87,7 @@ def test_a_shard_of_another_decoding_is_not_mixed_with_this(tmp_path: Path) -> N
     with pytest.raises(DistillationError, match=r"0\.jsonl was decoded with another teacher \(t, not u\); remove it"):
         decoded(tmp_path, 2, teacher="u")
     paths[1].unlink()
-    other = SearchSettings(beam=9, n_best=2)
+    other = Search(beam=9, n_best=2)
     decode_shard(Engine(), SOURCES[2:], paths[1], other, {"teacher": "t", "lines": [2, 5]})
     with pytest.raises(DistillationError, match=r"must be of one decoding, but .*1\.jsonl has another beam than"):
         merge_shards(paths, SOURCES)
