@@ -129,13 +129,15 @@ def save(figure: Any, path: Path) -> None:
 
 
 def summary(rows: Sequence[Mapping[str, Any]], tests: Sequence[str]) -> list[str]:
-    """Who wins in each shape, and by how much."""
+    """Who is ahead in each shape, and by how much; with the number of seeds that a mean is over."""
     lines = []
     for preset in dict.fromkeys(row["preset"] for row in rows if row["preset"]):
         ranked = sorted((row for row in rows if row["preset"] == preset), key=lambda row: -test_mean(row, tests))
         best, *others = ranked
-        behind = ", ".join(f"{row['title']} {test_mean(row, tests) - test_mean(best, tests):+.1f}" for row in others)
-        lines.append(f"- **{preset.upper()}**: {best['title']} wins with {test_mean(best, tests):.1f} BLEU; {behind}.")
+        gaps = [(row, test_mean(row, tests) - test_mean(best, tests)) for row in others]
+        behind = ", ".join(f"{row['title']} {gap:+.1f} ({len(row['seeds'])})" for row, gap in gaps)
+        mean = f"{test_mean(best, tests):.1f} BLEU (seeds: {len(best['seeds'])})"
+        lines.append(f"- **{preset.upper()}**: {best['title']} is ahead with {mean}; {behind}.")
     return lines
 
 
@@ -178,7 +180,7 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
             draw_layer_weights(weights, output / picture)
             text += [f"## Learned W_L: {name_of(row)}", ""]
             text += [
-                "What each weight class of the decoder takes from the layers of a subset.",
+                "What each weight class of the decoder takes from the layers of the first subset.",
                 "",
                 f"![W_L]({picture})",
                 "",

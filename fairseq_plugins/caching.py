@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from fairseq.data import BaseWrapperDataset, FairseqDataset
 from fairseq.tasks.translation import TranslationTask
 
@@ -59,6 +60,8 @@ def cache_teacher(
     vocabulary = len(task.target_dictionary)
     if top_k > vocabulary:
         raise DistillationError(f"top k must be at most the vocabulary's size ({vocabulary}), but is {top_k}")
+    if task.cfg.left_pad_target:
+        raise DistillationError(f"{found[0].path} pads targets on the left, which a teacher cache does not support")
     dataset = load_split(task, subset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = [teacher.build(task).float().to(device) for teacher in found]
@@ -159,11 +162,18 @@ def fingerprints(task: TranslationTask, subset: str) -> dict[str, str]:
     Sources are not among them: a teacher may read other ones than its student, e.g. without the tag that tells a
     multilingual student the target language.
     """
-    folder, languages = Path(str(task.cfg.data).split(":")[0]), (task.cfg.source_lang, task.cfg.target_lang)
+    folder = Path(str(task.cfg.data).split(":")[0])
     return {
-        "targets_sha256": checkpoint.fingerprint(folder / f"{subset}.{'-'.join(languages)}.{languages[1]}.bin"),
-        "dictionary_sha256": checkpoint.fingerprint(folder / f"dict.{languages[1]}.txt"),
+        "targets_sha256": checkpoint.fingerprint(_targets(task, subset)),
+        "dictionary_sha256": checkpoint.fingerprint(folder / f"dict.{task.cfg.target_lang}.txt"),
     }
+
+
+def _targets(task: TranslationTask, subset: str) -> Path:
+    """The binarised targets of a split; fairseq takes data that were made for the other direction, too."""
+    folder, source, target = Path(str(task.cfg.data).split(":")[0]), task.cfg.source_lang, task.cfg.target_lang
+    paths = [folder / f"{subset}.{pair}.{target}.bin" for pair in (f"{source}-{target}", f"{target}-{source}")]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def open_caches(task: TranslationTask, folder: Path, subset: str, combine: bool) -> TeacherCaches:
@@ -172,16 +182,16 @@ def open_caches(task: TranslationTask, folder: Path, subset: str, combine: bool)
     Raises:
         DistillationError: one is missing, unfinished or damaged, or of other targets.
     """
-    data, pair = Path(task.cfg.data), f"{task.cfg.source_lang}-{task.cfg.target_lang}"
     parts = [subset]
-    while combine and (data / f"{subset}{len(parts)}.{pair}.{task.cfg.target_lang}.bin").exists():
+    while combine and _targets(task, f"{subset}{len(parts)}").exists():
         parts.append(f"{subset}{len(parts)}")
-    caches = [TeacherCache(folder / part) for part in parts]
+    first = not dist.is_initialized() or dist.get_rank() == 0
+    caches = [TeacherCache(folder / part, verify=first) for part in parts]
     for part, cache in zip(parts, caches, strict=True):
         for name, wanted in fingerprints(task, part).items():
             if cache.settings.get(name) != wanted:
                 raise DistillationError(
                     f"teacher cache {cache.folder} was made of other {name.removesuffix('_sha256')} than {part} of "
-                    f"{data}; make another"
+                    f"{task.cfg.data}; make another"
                 )
     return TeacherCaches(caches)

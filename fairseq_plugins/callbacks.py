@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 def at_each_checkpoint(command: str) -> None:
     """From now on, run a shell command after each checkpoint that fairseq writes in this process.
 
-    Training waits for it. A command that fails is reported, and training goes on.
+    Training waits for it, and so do the other processes of a training, on GPUs no longer than NCCL's timeout: let a
+    long command run in the background (`... &`). One that fails is reported, and training goes on.
 
     Args:
         command: in it `{}` stands for the checkpoint's path. Of files that are the same, it is that of the epoch or
@@ -29,9 +30,8 @@ def at_each_checkpoint(command: str) -> None:
         before = _checkpoints(folder)
         result = save(config, *args, **kwargs)
         if written := [path for path, time in _checkpoints(folder).items() if before.get(path) != time]:
-            _run(
-                command, min(written, key=lambda path: (path.stem in ("checkpoint_best", "checkpoint_last"), path.name))
-            )
+            copies = "checkpoint_best", "checkpoint_last", "checkpoint.best"
+            _run(command, min(written, key=lambda path: (path.name.startswith(copies), path.name)))
         return result
 
     checkpoint_utils.save_checkpoint = save_and_run

@@ -156,6 +156,8 @@ def distill(
             f"{source} and {reference} must have the same number of lines, but have {len(sources)} and "
             f"{len(references)}"
         )
+    if select != "score" and n_best == 1:
+        raise DistillationError(f"--select {select} chooses among several; give --n-best, or leave it out")
     if references is None and (real or select != "score"):
         raise DistillationError("--real and --select need the references; name their file with --reference")
     paths = [output / "shards" / f"{number}-of-{shards}.jsonl" for number in range(shards)]

@@ -62,6 +62,7 @@ class FairseqEngine:
             dataset = self._task.build_dataset_for_inference(tokens, torch.tensor(lengths))
             outer = {target.bos(), target.eos(), target.pad()}
             results: list[list[Hypothesis]] = [[] for _ in filled]
+            longest = min(LONGEST_OUTPUT, self._model.max_decoder_positions() - 1)
             for batch in batches(lengths, settings.batch_size, settings.batch_type):
                 sample = dataset.collater([dataset[index] for index in batch])
                 inputs = {name: value.to(self._device) for name, value in sample["net_input"].items()}
@@ -70,8 +71,7 @@ class FairseqEngine:
                 ):
                     for hypothesis in hypotheses[: settings.n_best]:
                         pieces = [target[token] for token in hypothesis["tokens"].tolist() if token not in outer]
-                        # what reaches the longest output is given an end by force
-                        finished = len(pieces) < LONGEST_OUTPUT
+                        finished = len(pieces) < longest  # what reaches it is given an end by force
                         results[index].append(Hypothesis(pieces, float(hypothesis["score"]), finished))
             return results
 

@@ -16,7 +16,7 @@ _ATTENTIONS = {
 
 
 class FeatureRecorder:
-    """Records features in each forward pass of a model.
+    """Records features in the forward passes of a model between `start` and `stop`.
 
     Args:
         model: a fairseq Transformer, also within a wrapper of data-parallel training.
@@ -29,6 +29,7 @@ class FeatureRecorder:
             model = inner
         self._padding = padding
         self._values: dict[tuple[str, int], Tensor] = {}
+        self._active = False
         for feature, layer in set(wanted):
             stack = model.get_submodule(feature.partition(".")[0])
             if feature in _ATTENTIONS:
@@ -54,12 +55,19 @@ class FeatureRecorder:
                 mask = mask.tril()
         return [Feature(self._values[feature, layer], mask) for layer in layers]
 
-    def clear(self) -> None:
-        """Let go of the last batch."""
+    def start(self) -> None:
+        """Record from now on; other passes, such as decoding, are left alone."""
+        self._active = True
+
+    def stop(self) -> None:
+        """Record no more, and let go of the last batch."""
+        self._active = False
         self._values.clear()
 
     def _keep_output(self, feature: str, layer: int) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not self._active:
+                return
             states = output[0] if isinstance(output, tuple) else output
             self._values[feature, layer] = rearrange(states, "position batch width -> batch position width")
 
@@ -67,12 +75,16 @@ class FeatureRecorder:
 
     def _keep_input(self, feature: str) -> Any:
         def hook(module: nn.Module, inputs: Any) -> None:
+            if not self._active:
+                return
             self._values[feature, 0] = rearrange(inputs[0], "position batch width -> batch position width")
 
         return hook
 
     def _keep_scores(self, feature: str, layer: int) -> Any:
         def hook(module: Any, inputs: Any, named_inputs: dict[str, Any]) -> None:
+            if not self._active:
+                return
             # Computed once more: fairseq gives the weights after the softmax, and averaged over the heads.
             query, key = module.q_proj(named_inputs["query"]) * module.scaling, module.k_proj(named_inputs["key"])
             query, key = (

@@ -72,6 +72,7 @@ train() {
     local option files=("$data"/dict.* "$data"/train.*) described=$data$(printf ' %q' "$@")
     for option in $(printf '%s\n' "$@" | tr ',' '\n'); do  # several teachers come comma-separated
         if [[ -f $option ]]; then files+=("$option"); fi
+        if [[ -f $option/train/cache.json ]]; then files+=("$option"/*/cache.json); fi
     done
     described+=$'\n'$(sha256sum "${files[@]}")
     if [[ (-e $save/checkpoint_last.pt || -e $save/training.json) && -e $save/options.txt ]] \
@@ -98,7 +99,7 @@ in_parallel() {
     local jobs=$1 command=$2 item
     shift 2
     for item in "$@"; do
-        while [[ $(jobs -rp | wc -l) -ge $jobs ]]; do wait -n; done
+        while [[ $(jobs -rp | wc -l) -ge $jobs ]]; do wait -n || true; done
         "$command" "$item" &
     done
     wait  # what failed has left no results, which is noticed where they are read

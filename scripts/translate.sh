@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sequence-level distillation: the teacher translates the training sources, and what it makes of them is binarised with the
-# same dictionaries. Interrupted, it goes on with the shard that was at work.
+# same dictionaries. Interrupted, it decodes again what was not finished: with --shards, the part that was at work.
 #
 #   scripts/translate.sh --prepared DIR --source LANG --target LANG --model MODEL --output DIR [options]
 #
@@ -34,7 +34,10 @@ same_options "$OUTPUT" "$described"
 [[ -e $OUTPUT/data-bin/done ]] && { echo "translated already: $OUTPUT"; exit 0; }
 
 mkdir -p "$OUTPUT"
-echo "$described" > "$OUTPUT/options.txt"
+if [[ ! -e $OUTPUT/options.txt ]]; then  # several machines may come to this at once
+    echo "$described" > "$OUTPUT/options.txt.$HOSTNAME.$$"
+    mv "$OUTPUT/options.txt.$HOSTNAME.$$" "$OUTPUT/options.txt"
+fi
 weightdistill distill "$MODEL" --data "$PREPARED/data-bin" --source "$PREPARED/pieces/train.$SOURCE" \
     --reference "$PREPARED/pieces/train.$TARGET" --output "$OUTPUT" --shards "$SHARDS" ${ONLY:+--only "$ONLY"} \
     --beam "$BEAM" --length-penalty "$LENGTH_PENALTY" --n-best "$N_BEST" --select "$SELECT" --max-ratio "$MAX_RATIO" \

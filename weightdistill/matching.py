@@ -77,11 +77,13 @@ class Match:
         if self.proj and self.of_attention:
             raise DistillationError(f"proj of a match is for hidden states, but the feature is {self.feature!r}")
         for field in ("layer_T", "layer_S"):
+            if not all(isinstance(layer, int) for layer in _layers(getattr(self, field))):
+                raise DistillationError(f"{field} of a match must be a number or two, but is {getattr(self, field)!r}")
             wanted, found = LOSSES[self.loss].layers, len(_layers(getattr(self, field)))
             if found != wanted:
                 raise DistillationError(f"{field} of a match by {self.loss} must name {wanted} layers, but has {found}")
-        if not self.weight >= 0:
-            raise DistillationError(f"weight of a match must be at least 0, but is {self.weight}")
+        if not isinstance(self.weight, int | float) or not self.weight >= 0:
+            raise DistillationError(f"weight of a match must be a number of at least 0, but is {self.weight!r}")
 
     @property
     def of_attention(self) -> bool:
@@ -174,7 +176,7 @@ def gram_of_widths(student: Sequence[Feature], teacher: Sequence[Feature]) -> Te
 
     def gram(features: Sequence[Feature]) -> Tensor:
         first, second = (feature.values * feature.mask[..., None] for feature in features)  # (batch, positions, width)
-        return first.mT @ second / features[0].mask.sum(1)[:, None, None]  # (batch, width, width)
+        return (first / features[0].mask.sum(1)[:, None, None]).mT @ second  # (batch, width, width)
 
     return functional.mse_loss(gram(student), gram(teacher))
 
@@ -189,7 +191,7 @@ def gram_of_positions(student: Sequence[Feature], teacher: Sequence[Feature]) ->
 
     def gram(features: Sequence[Feature]) -> Tensor:
         first, second = (feature.values for feature in features)
-        return (first @ second.mT / first.shape[-1])[pairs]
+        return (first / first.shape[-1] @ second.mT)[pairs]
 
     return functional.mse_loss(gram(student), gram(teacher))
 
@@ -349,4 +351,4 @@ def _fields() -> list[str]:
 
 
 def _layers(layers: int | Sequence[int]) -> tuple[int, ...]:
-    return (layers,) if isinstance(layers, int) else tuple(layers)
+    return tuple(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else (layers,)

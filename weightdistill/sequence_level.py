@@ -82,11 +82,11 @@ def decode_shard(
     Raises:
         DistillationError: the file is of other settings, or cannot be written; as the engine.
     """
-    head = {**provenance, **asdict(settings), "sentences": len(sources)}
+    search = {"beam": settings.beam, "n_best": settings.n_best, "length_penalty": settings.length_penalty}
+    head = {**provenance, **search, "sentences": len(sources)}
     if path.exists():
         found, _ = read_shard(path)
-        if found != head:
-            different = next(key for key in {**head, **found} if head.get(key) != found.get(key))
+        if different := _different(found, head):
             raise DistillationError(
                 f"{path} was decoded with another {different} ({found.get(different)}, not {head.get(different)}); "
                 "remove it, or name another folder"
@@ -190,8 +190,7 @@ def merge_shards(paths: Sequence[Path], sources: Sequence[Pieces]) -> tuple[dict
     for path in paths:
         head, hypotheses = read_shard(path)
         own = {key: value for key, value in head.items() if key not in ("lines", "sentences")}
-        if common and own != common:
-            different = next(key for key in {**own, **common} if own.get(key) != common.get(key))
+        if common and (different := _different(own, common)):
             raise DistillationError(
                 f"shards must be of one decoding, but {path} has another {different} than {paths[0]}; decode it again"
             )
@@ -274,6 +273,12 @@ def source_provenance(source: Path, model: Path, engine: str) -> dict[str, Any]:
         "source_sha256": fingerprint(source),
         "engine": engine,
     }
+
+
+def _different(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
+    """The first entry in which two decodings differ; files may lie elsewhere, as long as they are the same."""
+    keys = [key for key in {**first, **second} if key not in ("teacher", "source")]
+    return next((key for key in keys if first.get(key) != second.get(key)), None)
 
 
 def _reason(source: Pieces, hypothesis: Hypothesis, settings: FilterSettings) -> str | None:

@@ -64,12 +64,14 @@ class TeacherCache:
 
     Args:
         folder: the cache.
+        verify: read all of it once and compare it with its checksums.
 
     Raises:
-        DistillationError: there is no cache, it is not finished, or a file of it is missing or has another size.
+        DistillationError: there is no cache, it is not finished, or a file of it is missing or has changed; without
+            `verify`, a change of its size alone is noticed.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, verify: bool = False) -> None:
         self.folder = Path(folder)
         self.settings = read_settings(self.folder)
         found = sum(shard["sentences"] for shard in self.settings["shards"])
@@ -78,6 +80,8 @@ class TeacherCache:
                 f"teacher cache {folder} holds {found} of {self.settings['sentences']} sentences; run weightdistill "
                 "cache-teacher once more to finish it"
             )
+        for shard in self.settings["shards"] if verify else ():
+            _verify(self.folder, shard)
         self._shards = [_open(self.folder, shard) for shard in self.settings["shards"]]
         self._starts = np.cumsum([0, *(shard["sentences"] for shard in self.settings["shards"])])
 
@@ -129,6 +133,11 @@ class TeacherCaches:
     def __len__(self) -> int:
         """Number of sentences."""
         return int(self._starts[-1])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The first cache's; what matters in training is the same in all."""
+        return self._caches[0].settings
 
     def sentence(self, index: int) -> Labels:
         """The soft labels of a sentence of all, as views of the files.
@@ -185,7 +194,7 @@ def write_cache(
     if (folder / "cache.json").exists():
         before = read_settings(folder)
         done = before.pop("shards")
-        if different := [name for name in described if before.get(name) != described[name]]:
+        if different := [name for name in described if _identity(name, before) != _identity(name, described)]:
             raise DistillationError(
                 f"{folder} holds a teacher cache with another {different[0]} ({before.get(different[0])}, not "
                 f"{described[different[0]]}); remove it, or name another folder"
@@ -221,6 +230,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
         raise DistillationError(f"{path} is not of a teacher cache of format {_FORMAT}; make the cache again")
     return settings
+
+
+def _identity(name: str, settings: Mapping[str, Any]) -> Any:
+    """What a setting must be equal in: of teachers it is their files' content, wherever they lie."""
+    value = settings.get(name)
+    return [teacher["sha256"] for teacher in value] if name == "teachers" and value is not None else value
 
 
 def _write_shard(folder: Path, name: str, expected: int, sentences: Sequence[Labels]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Cross-entropy against the reference, the teacher's soft labels (`weightdistill.l
 and attention (`weightdistill.matching`); every way of distilling is a choice of its options.
 """
 
+import logging
 import math
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from fairseq_plugins.features import FeatureRecorder
 from weightdistill.errors import DistillationError
 from weightdistill.losses import SOFT_LOSSES, distillation_loss, hardest, require_settings, require_share
-from weightdistill.matching import LOSSES, PRESETS, SCHEDULES, Match, read_matches
+from weightdistill.matching import LOSSES, PRESETS, SCHEDULES, Feature, Match, read_matches
 from weightdistill.soft_labels import (
     TEMPERATURE_SCHEDULES,
     TOP_K_RESTS,
@@ -33,6 +34,8 @@ from weightdistill.soft_labels import (
     mean_logits,
     require_temperature,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -115,6 +118,7 @@ class DistillationCriterion(FairseqCriterion):
         self._progress = 0.0
         self._check(task)
         if cfg.matches:
+            task.require_features()
             shapes = task.teacher_shape, task.student_shape
             self._matches = read_matches(cfg.matches, *shapes)
             for match in self._matches:
@@ -124,6 +128,13 @@ class DistillationCriterion(FairseqCriterion):
             self.projections = nn.ModuleDict(
                 {str(index): module for index, module in enumerate(modules) if module is not None}
             )
+
+    def load_state_dict(self, state_dict: dict[str, Any] | None, *args: Any, **kwargs: Any) -> Any:
+        """Load projections; where `--finetune-from-model` names a file without any, they stay new."""
+        if state_dict is None:
+            logger.info("the checkpoint has no projections of matches; they start anew")
+            return None
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def set_num_updates(self, updates: int) -> None:
         """Say how many updates were done, for the schedules."""
@@ -139,6 +150,8 @@ class DistillationCriterion(FairseqCriterion):
         matching = bool(self._matches) and self.training
         if matching and self._recorders is None:
             self._recorders = self._record(model, sample)
+        for recorder in self._recorders if matching and self._recorders else ():
+            recorder.start()
         logits = model(**sample["net_input"])[0].flatten(0, 1)  # (batch * tokens, vocabulary)
         targets = sample["target"].flatten()
         share = self._scheduled(self.cfg.distillation_weight, self.cfg.distillation_weight_schedule)
@@ -304,20 +317,23 @@ class DistillationCriterion(FairseqCriterion):
         return student, teacher
 
     def _match(self, sample: dict[str, Any]) -> Tensor:
-        """The weighted sum of all matches, in float32."""
-        total = torch.zeros((), device=sample["target"].device)
+        """The weighted sum of all matches, in float32 also where autocast would have it otherwise."""
+        device = sample["target"].device
+        total = torch.zeros((), device=device)
         if self._recorders is None:
             return total
         student, teacher = self._recorders
-        for index, match in enumerate(self._matches):
-            ours = student.read(match.feature, match.student_layers, sample)
-            theirs = teacher.read(match.feature, match.teacher_layers, sample)
-            if str(index) in self.projections:
-                projection = self.projections[str(index)]
-                ours = [type(own)(projection(own.values), own.mask) for own in ours]
-            weight = self._scheduled(match.weight * self.cfg.match_weight, match.schedule)
-            ours, theirs = ([type(side)(side.values.float(), side.mask) for side in sides] for sides in (ours, theirs))
-            total = total + weight * LOSSES[match.loss].compute(ours, theirs)
-        student.clear()
-        teacher.clear()
+        with torch.autocast(device.type, enabled=False):
+            for index, match in enumerate(self._matches):
+                ours = student.read(match.feature, match.student_layers, sample)
+                theirs = teacher.read(match.feature, match.teacher_layers, sample)
+                if str(index) in self.projections:
+                    projection = self.projections[str(index)]
+                    kind = next(projection.parameters()).dtype
+                    ours = [Feature(projection(own.values.to(kind)), own.mask) for own in ours]
+                ours, theirs = ([Feature(side.values.float(), side.mask) for side in sides] for sides in (ours, theirs))
+                weight = self._scheduled(match.weight * self.cfg.match_weight, match.schedule)
+                total = total + weight * LOSSES[match.loss].compute(ours, theirs)
+        student.stop()
+        teacher.stop()
         return total

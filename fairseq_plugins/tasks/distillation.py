@@ -122,7 +122,18 @@ class DistillationTask(TranslationTask):
             raise DistillationError(
                 f"--teacher-cache goes with one data folder, but there are several: {self.cfg.data}"
             )
+        if self.cfg.left_pad_target:
+            raise DistillationError(
+                "--teacher-cache goes with targets that are padded on the right; leave out --left-pad-target"
+            )
         caches = open_caches(self, Path(self.cfg.teacher_cache), split, combine)
+        for name in ("k", "temperature"):
+            own, other = (settings[name] for settings in (caches.settings, self._cache_settings or caches.settings))
+            if own != other:
+                raise DistillationError(
+                    f"teacher cache {self.cfg.teacher_cache} has another {name} for {split} ({own}) than for "
+                    f"{self.cfg.train_subset} ({other}); make one of them anew"
+                )
         self.datasets[split] = CachedLabelsDataset(self.datasets[split], caches)
 
     @property
@@ -143,12 +154,26 @@ class DistillationTask(TranslationTask):
         """
         model = super().build_model(cfg, from_checkpoint)
         self._student_shape = students.shape_in(cfg)
+        self._student_options = cfg
         if self.cfg.student_init and not from_checkpoint:
             students.initialise(model, self.cfg.student_init, self._teachers, self._student_shape)
         if self.cfg.teacher_cache:  # the teacher has given all that it is asked for
             self._teachers = []
             teachers.read.cache_clear()
         return model
+
+    def require_features(self) -> None:
+        """Check that the student's features can be read for matches.
+
+        Raises:
+            DistillationError: an option with which layers run twice, or not at all.
+        """
+        for option in ("checkpoint_activations", "offload_activations", "encoder_layerdrop", "decoder_layerdrop"):
+            if value := getattr(self._student_options, option, None):
+                raise DistillationError(
+                    f"--matches reads each layer once in an update, which --{option.replace('_', '-')} ({value}) does "
+                    "not let it; leave one of them out"
+                )
 
     def teacher_models(self) -> list[BaseFairseqModel]:
         """The teachers as models in eval mode, built when they are first asked for.

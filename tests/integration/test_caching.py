@@ -114,6 +114,33 @@ def test_a_cache_of_other_data_is_refused(corpus: Corpus, teacher: Path, cache: 
         Built(from_cache(tmp_path / "data", tmp_path, cache, teacher))
 
 
+def test_data_binarised_for_the_other_direction_have_the_same_cache(
+    corpus: Corpus, teacher: Path, cache: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(corpus.data, tmp_path / "data")
+    for file in (tmp_path / "data").glob("*.aa-bb.*"):
+        file.rename(file.with_name(file.name.replace(".aa-bb.", ".bb-aa.")))
+    command = from_cache(tmp_path / "data", tmp_path, cache, teacher)
+    built = Built([*command, "--source-lang", "aa", "--target-lang", "bb"])
+    assert "soft_labels" in built.sample
+
+
+def test_what_does_not_fit_the_training_is_noticed(data: Path, teacher: Path, cache: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "cache"
+    shutil.copytree(cache, copy)
+    built = Built(from_cache(data, tmp_path, copy, teacher))
+    settings = (copy / "valid" / "cache.json").read_text(encoding="utf-8")
+    (copy / "valid" / "cache.json").write_text(settings.replace('"temperature": 2.0', '"temperature": 1.0'))
+    with pytest.raises(DistillationError, match=r"has another temperature for valid \(1.0\) than for train \(2.0\)"):
+        built.task.load_dataset("valid")
+    values = copy / "train" / "00000.values.npy"
+    values.write_bytes(values.read_bytes()[:-1] + b"x")
+    with pytest.raises(DistillationError, match=r"00000\.values\.npy has changed since it was written"):
+        built.task.load_dataset("train")
+    with pytest.raises(DistillationError, match="--teacher-cache goes with targets that are padded on the right"):
+        Built(from_cache(data, tmp_path, cache, teacher, "--left-pad-target"))
+
+
 @pytest.mark.slow
 def test_a_multilingual_student_learns_from_a_teacher_for_each_pair_that_reads_other_sources(
     corpus: Corpus, teacher: Path, tmp_path: Path

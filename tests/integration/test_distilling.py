@@ -124,6 +124,7 @@ def test_features_are_what_the_model_computes(data: Path, teacher: Path, tmp_pat
         ("decoder.attention", 1),
     ]
     recorder = FeatureRecorder(model, places, pad)
+    recorder.start()
     inputs = built.sample["net_input"]
     with torch.no_grad():
         encoded = model.encoder(inputs["src_tokens"], inputs["src_lengths"], return_all_hiddens=True)
@@ -164,6 +165,27 @@ def test_matches_train_a_student_or_a_generator_and_their_projections(
     assert 0 < moved < 4 * 5e-3 * 1.5  # four steps of Adam from where it was
     report = export(tmp_path / "save" / "checkpoint_last.pt", tmp_path / "student.pt")
     assert report.largest_difference <= 1e-5
+    # phase 2 goes on with matches, whose projections an export does not have
+    more = ["--matches", tmp_path / "matches.json", "--finetune-from-model", tmp_path / "student.pt", "--max-update", 2]
+    log = run(*student(data, tmp_path / "phase2", teacher, *more))
+    assert "no projections of matches; they start anew" in log
+
+
+def test_matches_are_exact_under_autocast(data: Path, teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "matches.json").write_text(json.dumps(MATCHES[1:3]), encoding="utf-8")
+    built = Built(
+        student(data, tmp_path, teacher, "--matches", tmp_path / "matches.json", "--dropout", 0, "--max-update", 9)
+    )
+    exact = built.criterion(built.model, built.sample)[2]["match_loss"]
+    recorders = built.criterion._recorders
+    for recorder in recorders:
+        recorder.start()
+    with torch.no_grad():
+        built.model(**built.sample["net_input"])
+        list(built.task.teacher_logits(built.sample, built.model))
+    with torch.autocast("cpu", torch.bfloat16):
+        again = built.criterion._match(built.sample) * built.sample["ntokens"]
+    assert again.item() == pytest.approx(exact.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("preset", ["pkd-skip", "pkd-last", "distilbert"])
@@ -233,6 +255,14 @@ def test_a_student_starts_from_copied_weights_and_resumes_from_its_own(
         (
             ["--distillation-weight-schedule", "linear_decay"],
             "needs to know the end of the training; give --max-update",
+        ),
+        (
+            ["--matches", "distilbert", "--encoder-layerdrop", 0.1],
+            r"which --encoder-layerdrop \(0.1\) does not let",
+        ),
+        (
+            ["--matches", "distilbert", "--checkpoint-activations"],
+            "which --checkpoint-activations .* leave one of",
         ),
         (["--matches", "absent.yaml"], "matches must be one of pkd-skip, .* or a file, but are 'absent.yaml'"),
         (["--student-init", "best"], "student init must be random, generator, LAYERS .* but is 'best'"),

@@ -48,5 +48,5 @@ def test_text_becomes_a_table_and_a_second_run_repeats_nothing(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == before
     assert "WD student, TINY" in printed
     page = (tmp_path / "results/report.html").read_text(encoding="utf-8")
-    assert "WD student wins" in page
+    assert "WD student is ahead" in page
     assert all((tmp_path / "results" / picture).exists() for picture in re.findall(r'src="([^"]+)"', page))

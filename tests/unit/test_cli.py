@@ -12,7 +12,7 @@ from fairseq_plugins import cli
 from weightdistill.engines import Hypothesis, count_parameters
 from weightdistill.errors import DistillationError
 
-COMMANDS = ["export", "inspect", "translate", "evaluate", "benchmark", "benchmark-training"]
+COMMANDS = ["export", "inspect", "translate", "evaluate", "benchmark", "benchmark-training", "distill", "cache-teacher"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -175,6 +175,16 @@ def test_quantization_without_a_ctranslate2_folder_is_refused(
 ) -> None:
     assert run(monkeypatch, "export", "in.pt", "--output", "out.pt", "--quantization", "int8") == 2
     assert "--ctranslate2" in capsys.readouterr().err
+
+
+def test_a_choice_among_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
+) -> None:
+    command = ["distill", "model", "--source", text, "--output", tmp_path / "out"]
+    assert run(monkeypatch, *command, "--select", "bleu") == 2
+    assert "--select bleu chooses among several; give --n-best" in capsys.readouterr().err
+    assert run(monkeypatch, *command, "--n-best", 2, "--select", "bleu") == 2
+    assert "--real and --select need the references" in capsys.readouterr().err
 
 
 def test_truncated_ctranslate2_model_is_refused(tmp_path: Path) -> None:

@@ -230,7 +230,9 @@ GOOD = {"layer_T": 6, "layer_S": 1, "feature": "decoder.hidden", "loss": "hidden
         ({"layer_S": 2}, "layer_S of a match of decoder.hidden must be within 0 and 1, but is 2"),
         ({"proj": None}, "needs a projection, since the student's width is 4 and the teacher's 8; add proj: linear"),
         ({"proj": "conv"}, "proj of a match must be one of none, linear, relu, tanh, gelu, but is 'conv'"),
-        ({"weight": -1}, "weight of a match must be at least 0, but is -1"),
+        ({"weight": -1}, "weight of a match must be a number of at least 0, but is -1"),
+        ({"weight": "1e-2"}, "weight of a match must be a number of at least 0, but is '1e-2'"),
+        ({"layer_S": "1"}, "layer_S of a match must be a number or two, but is '1'"),
         ({"schedule": "cosine"}, "schedule of a match must be one of constant, .*, but is 'cosine'"),
         ({"wieght": 1}, "a match must have layer_T, .* and may have weight, proj, schedule, but has wieght"),
         (

@@ -53,7 +53,7 @@ def decoded(folder: Path, shards: int, engine: Engine | None = None, **more: obj
     paths = [folder / f"{number}.jsonl" for number in range(shards)]
     for number, path in enumerate(paths):
         lines = shard_of(len(SOURCES), number, shards)
-        own = {"teacher": "t", "lines": [lines.start, lines.stop], **more}
+        own = {"teacher": "t", "teacher_sha256": "1", "lines": [lines.start, lines.stop], **more}
         settings = Search(n_best=2)
         decode_shard(engine or Engine(), SOURCES[lines.start : lines.stop], path, settings, own)
     return paths
@@ -84,11 +84,12 @@ def test_an_interrupted_decoding_goes_on_with_its_shard(tmp_path: Path) -> None:
 
 def test_a_shard_of_another_decoding_is_not_mixed_with_this(tmp_path: Path) -> None:
     paths = decoded(tmp_path, 2)
-    with pytest.raises(DistillationError, match=r"0\.jsonl was decoded with another teacher \(t, not u\); remove it"):
-        decoded(tmp_path, 2, teacher="u")
+    with pytest.raises(DistillationError, match=r"0\.jsonl was decoded with another teacher_sha256 \(1, not 2\)"):
+        decoded(tmp_path, 2, teacher_sha256="2")
+    decoded(tmp_path, 2, teacher="moved")
     paths[1].unlink()
     other = Search(beam=9, n_best=2)
-    decode_shard(Engine(), SOURCES[2:], paths[1], other, {"teacher": "t", "lines": [2, 5]})
+    decode_shard(Engine(), SOURCES[2:], paths[1], other, {"teacher_sha256": "1", "lines": [2, 5]})
     with pytest.raises(DistillationError, match=r"must be of one decoding, but .*1\.jsonl has another beam than"):
         merge_shards(paths, SOURCES)
 
