@@ -172,7 +172,7 @@ def distill(
         typer.echo(f"wrote {paths[only]}")
         return
     corpus = sequences.write_corpus(paths, output, sources, references, filters, mixture)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in corpus.left_out.items())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in corpus.counts().items())
     typer.echo(f"{len(corpus.pairs)} of {corpus.sentences} sentences translated; left out: {reasons}")
 
 

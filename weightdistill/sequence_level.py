@@ -6,7 +6,6 @@ machines may decode independently. Knows text files of subword pieces and engine
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,12 +130,16 @@ class Corpus:
     Attributes:
         pairs: (source, translation) in pieces, in the order of the sources.
         sentences: number of sources.
-        left_out: how many sources have no translation, for each of REASONS.
+        left_out: lines of the sources that have no translation, counted from 1, for each of REASONS.
     """
 
     pairs: list[tuple[str, str]]
     sentences: int
-    left_out: dict[str, int]
+    left_out: dict[str, list[int]]
+
+    def counts(self) -> dict[str, int]:
+        """How many sources were left out for each reason."""
+        return {reason: len(lines) for reason, lines in self.left_out.items()}
 
 
 def choose(
@@ -160,12 +163,10 @@ def choose(
     """
     if settings.select != "score" and references is None:
         raise DistillationError(f"select {settings.select} compares with references; name their file with --reference")
-    left_out: Counter[str] = Counter()
+    left_out: dict[str, list[int]] = {reason: [] for reason in REASONS}
     pairs = []
     nearness = _nearness(settings.select)
-    count = 0
     for number, (source, found) in enumerate(zip(sources, hypotheses, strict=True)):
-        count += 1
         ordered = list(found)
         if references is not None and settings.select != "score":
             reference = references[number]
@@ -173,10 +174,10 @@ def choose(
         reasons = [_reason(source, hypothesis, settings) for hypothesis in ordered] or ["empty"]
         kept = next((own for own, reason in zip(ordered, reasons, strict=False) if reason is None), None)
         if kept is None:
-            left_out[str(reasons[0])] += 1
+            left_out[str(reasons[0])].append(number + 1)
         else:
             pairs.append((" ".join(source), " ".join(kept.pieces)))
-    return Corpus(pairs, count, {reason: left_out[reason] for reason in REASONS})
+    return Corpus(pairs, len(sources), left_out)
 
 
 def merge_shards(paths: Sequence[Path], sources: Sequence[Pieces]) -> tuple[dict[str, Any], list[list[Hypothesis]]]:
@@ -255,7 +256,8 @@ def write_corpus(
         **asdict(mixture),
         "sentences": corpus.sentences,
         "kept": len(corpus.pairs),
-        "left_out": corpus.left_out,
+        "left_out": corpus.counts(),
+        "left_out_lines": corpus.left_out,
         "pairs": len(pairs),
     }
     with writing(output / "distilled.json") as temporary:

@@ -119,14 +119,14 @@ def test_what_teaches_nothing_is_left_out_and_counted() -> None:
     ]
     corpus = choose(SOURCES, hypotheses, None, FilterSettings(max_ratio=2))
     assert corpus.pairs == [("a b", "B A")] and corpus.sentences == 5
-    assert corpus.left_out == {"empty": 1, "unterminated": 1, "copy": 1, "length ratio": 1}
+    assert corpus.left_out == {"copy": [2], "empty": [3], "length ratio": [4], "unterminated": [5]}
     every = choose(SOURCES, hypotheses, None, FilterSettings(keep_copies=True))
     assert [pair[1] for pair in every.pairs] == ["B A", "c", "F E D C B A Z"]
 
 
 def test_the_next_hypothesis_takes_the_place_of_one_that_is_left_out() -> None:
     corpus = choose([["c"]], [[words("c"), words("C")]], None, FilterSettings())
-    assert corpus.pairs == [("c", "C")] and not any(corpus.left_out.values())
+    assert corpus.pairs == [("c", "C")] and not any(corpus.counts().values())
 
 
 @pytest.mark.parametrize(("select", "expected"), [("score", "x y z"), ("bleu", "r s u"), ("chrf", "r s u")])
@@ -152,7 +152,8 @@ def test_the_corpus_says_where_it_comes_from(tmp_path: Path) -> None:
     assert target == [" ".join(own) for own in REFERENCES] * 2 + ["B A", "C", "F E D", "H G"]
     report = json.loads((tmp_path / "distilled.json").read_text(encoding="utf-8"))
     assert (report["sentences"], report["kept"], report["pairs"]) == (5, 4, 14)
-    assert report["left_out"]["empty"] == 1 and report["teacher"] == "t" and report["n_best"] == 2
+    assert report["left_out"]["empty"] == 1 and report["left_out_lines"]["empty"] == [3]
+    assert report["teacher"] == "t" and report["n_best"] == 2
 
 
 def test_the_provenance_is_of_contents(tmp_path: Path) -> None:
