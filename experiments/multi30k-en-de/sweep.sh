@@ -5,7 +5,8 @@
 #   experiments/multi30k-en-de/sweep.sh --name NAME --work DIR [--epochs N] [--jobs N]
 #
 #   --name NAME   reads sweeps/NAME.txt, a stage and its options in each line; writes results/NAME.tsv: validation loss in
-#                 bits a token before the first update, after 500 and at the end
+#                 bits a token before the first update, after 500 and at the end, and at the end the reference's alone
+#                 (nll_loss), which means the same whatever the soft labels are
 #   --work DIR    the folder of the experiment's workflow, with prepared/ and teacher/average.pt in it
 #   --epochs N    length of each training (default: 1)
 #   --jobs N      trainings at a time, each on one thread (default: 1)
@@ -46,21 +47,21 @@ measure() {
     echo "measured: $1"
 }
 
-# losses LOG: numbers of updates and validation losses in a training's log
+# losses LOG: numbers of updates, validation losses and nll_losses in a training's log
 losses() {
-    sed -n "s/.*valid on 'valid' subset | loss \([0-9.]*\) .*num_updates \([0-9]*\).*/\2 \1/p" "$1"
+    sed -n "s/.*valid on 'valid' subset | loss \([0-9.]*\) | nll_loss \([0-9.]*\) .*num_updates \([0-9]*\).*/\3 \1 \2/p" "$1"
 }
 
 in_parallel "$JOBS" measure "${VARIANTS[@]}"
 mkdir -p "$HERE/results"
 {
-    printf 'options\tupdate 0\tupdate 500\tafter %s epochs\n' "$EPOCHS"
+    printf 'options\tupdate 0\tupdate 500\tafter %s epochs\tnll_loss\n' "$EPOCHS"
     for variant in "${VARIANTS[@]}"; do
         folder=$(folder "$variant")
         [[ -e $folder/training.json ]] || die "$variant was not measured; see $WORK/$folder.log"
-        printf '%s\t%s\t%s\t%s\n' "$variant" "$(losses "$folder-0.log" | tail -n 1 | cut -d ' ' -f 2)" \
+        printf '%s\t%s\t%s\t%s\t%s\n' "$variant" "$(losses "$folder-0.log" | tail -n 1 | cut -d ' ' -f 2)" \
             "$(losses "$folder.log" | awk '$1 == 500 { print $2 }' | tail -n 1)" \
-            "$(losses "$folder.log" | tail -n 1 | cut -d ' ' -f 2)"
+            "$(losses "$folder.log" | tail -n 1 | cut -d ' ' -f 2)" "$(losses "$folder.log" | tail -n 1 | cut -d ' ' -f 3)"
     done
 } > "$HERE/results/$NAME.tsv.writing"
 mv "$HERE/results/$NAME.tsv.writing" "$HERE/results/$NAME.tsv"
