@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 import torch
 import torch.distributed as dist
-from fairseq.data import Dictionary
+from fairseq.data import Dictionary, FairseqDataset
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
@@ -135,6 +135,14 @@ class DistillationTask(TranslationTask):
                     f"{self.cfg.train_subset} ({other}); make one of them anew"
                 )
         self.datasets[split] = CachedLabelsDataset(self.datasets[split], caches)
+
+    def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
+        """Never: each epoch cuts its own batches.
+
+        fairseq >= 0.12.3 seeds their composition with the epoch in which the iterator is made. Kept over epochs, a
+        training that resumes in a later one would see other batches than an unbroken training.
+        """
+        return False
 
     @property
     def teacher_shape(self) -> TransformerShape:
