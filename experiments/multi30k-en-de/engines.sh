@@ -13,17 +13,17 @@ options "$@"
 need --work "$WORK"
 [[ -e $WORK/exported/teacher/model.pt ]] || die "$WORK has no exported/teacher; run the experiment's workflow first"
 RESULTS=$(cd "$(dirname "$0")" && pwd)/results/engines
-teacher=$WORK/exported/teacher
 mkdir -p "$RESULTS"
+cd "$WORK"
 
-weightdistill benchmark "$teacher/model.pt" "$teacher/ctranslate2" --data "$WORK/prepared/data-bin" \
-    --input "$WORK/prepared/pieces/valid.en" --beam 5 --batch-size 64 --repetitions 3 --threads "$THREADS" \
+weightdistill benchmark exported/teacher/model.pt exported/teacher/ctranslate2 --data prepared/data-bin \
+    --input prepared/pieces/valid.en --beam 5 --batch-size 64 --repetitions 3 --threads "$THREADS" \
     --json "$RESULTS/speed.json"
 for engine in model.pt ctranslate2; do
-    OMP_NUM_THREADS=$THREADS "$ROOT/scripts/evaluate.sh" --model "$teacher/$engine" --prepared "$WORK/prepared" \
-        --raw "$WORK/raw" --source en --target de --tests valid --output "$WORK/engines/$engine"
+    OMP_NUM_THREADS=$THREADS "$ROOT/scripts/evaluate.sh" --model "exported/teacher/$engine" --prepared prepared \
+        --raw raw --source en --target de --tests valid --output "engines/$engine"
 done
-weightdistill evaluate "$WORK"/engines/{model.pt,ctranslate2}/valid.txt --reference "$WORK/raw/valid.de" \
+weightdistill evaluate engines/{model.pt,ctranslate2}/valid.txt --reference raw/valid.de \
     --bootstrap 1000 --json "$RESULTS/quality.json"
-echo "equal translations: $(paste -d '\n' "$WORK"/engines/{model.pt,ctranslate2}/valid.txt | awk '
+echo "equal translations: $(paste -d '\n' engines/{model.pt,ctranslate2}/valid.txt | awk '
     NR % 2 { first = $0; next } { equal += first == $0 } END { print equal " of " NR / 2 }')" | tee "$RESULTS/equal.txt"
