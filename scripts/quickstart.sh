@@ -3,14 +3,14 @@
 #
 #   scripts/quickstart.sh [SNAKEMAKE OPTIONS]
 #
-#   QUICKSTART_DIR   folder that receives everything (default: work/toy in the project)
+#   QUICKSTART_DIR   folder that receives everything (default: runs/toy in the project)
 #
 # Interrupted, it resumes; run again, it repeats nothing. About eight minutes after the installation.
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} != --help ]] || { usage; exit 0; }
 
 "$ROOT/scripts/setup.sh"
-OUTPUT=${QUICKSTART_DIR:-$ROOT/work/toy}
+OUTPUT=${QUICKSTART_DIR:-$ROOT/runs/toy}
 mkdir -p "$OUTPUT"
 
 # A lock of our own: Snakemake's would outlive a run that was killed.
