@@ -245,7 +245,9 @@ def write_corpus(
         raise DistillationError("real pairs need references; name their file with --reference")
     provenance, hypotheses = merge_shards(shards, sources)
     corpus = choose(sources, hypotheses, references, filters)
-    real = [(" ".join(own), " ".join(other)) for own, other in zip(sources, references or sources, strict=True)]
+    real = [
+        (" ".join(own), " ".join(other)) for own, other in zip(sources, references or [], strict=references is not None)
+    ]
     pairs = real * mixture.real + corpus.pairs * mixture.distilled
     for side, name in enumerate(("source", "target")):
         with writing(output / name) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
