@@ -146,6 +146,7 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
     rows, config = results["rows"], results["config"]
     tests = [test for test in config["evaluated"] if test != "valid"]
     presets = list(dict.fromkeys(row["preset"] for row in rows if row["preset"]))
+    pictured = [row for row in rows if row["method"] in ("teacher", *config.get("pictured", config["methods"]))]
     heads = ["system", "seeds", *(f"BLEU {test}" for test in tests), "speed", "training"]
     lines = []
     for row in rows:
@@ -168,13 +169,13 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
         "",
     ]
 
-    draw_quality_and_speed(rows, tests, output / "quality-speed.png")
+    draw_quality_and_speed(pictured, tests, output / "quality-speed.png")
     text += ["## Quality against speed", "", "![BLEU against sentences per second](quality-speed.png)", ""]
     for preset in presets:
-        draw_curves(work, rows, preset, output / f"curves-{preset}.png")
+        draw_curves(work, pictured, preset, output / f"curves-{preset}.png")
         text += [f"## Validation loss, {preset.upper()}", "", "First seed; phase 1 and phase 2 as one curve.", ""]
         text += [f"![validation loss](curves-{preset}.png)", ""]
-    for row in rows:
+    for row in pictured:
         if row["preset"] and (weights := layer_weights(work, first_system(row))):
             picture = f"layer-weights-{row['method']}-{row['preset']}.png"
             draw_layer_weights(weights, output / picture)
@@ -186,7 +187,7 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
                 "",
             ]
     for preset in presets:
-        chosen = [row for row in rows if row["preset"] in (None, preset)]
+        chosen = [row for row in pictured if row["preset"] in (None, preset)]
         names = [row["title"] for row in chosen]
         systems = [
             [line for test in tests for line in read_lines(work / "evaluated" / first_system(row) / f"{test}.txt")]

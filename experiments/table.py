@@ -163,21 +163,26 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def differences(results: Mapping[str, Any]) -> list[str]:
-    """BLEU less that of the teacher and of each baseline, in Markdown: means over the seeds, with the largest p."""
-    tests, baselines = list(results["rows"][0]["scores"]), ["teacher", *results["config"]["baselines"]]
-    heads = ["BLEU less that of", *(f"{baseline}, {test}" for baseline in baselines for test in tests)]
+    """A table in Markdown for the teacher and each baseline: BLEU less theirs, means over the seeds, largest p."""
+    tests = list(results["rows"][0]["scores"])
     lines = []
-    for entry in results["rows"][1:]:
-        cells = [_name(entry)]
-        for baseline in baselines:
-            for test in tests:
-                found = [result["bleu"] for result in entry["scores"][test]["against"][baseline] if result]
-                mean = statistics.fmean(result["difference"] for result in found) if found else None
-                cells.append(
-                    "" if mean is None else f"{mean:+.1f} (p={max(result['p_value'] for result in found):.3f})"
+    for baseline in ("teacher", *results["config"]["baselines"]):
+        title = results["config"]["methods"][baseline]["title"] if baseline != "teacher" else "teacher"
+        rows = []
+        for entry in results["rows"][1:]:
+            against = [entry["scores"][test]["against"][baseline] for test in tests]
+            if all(any(found) for found in against):
+                rows.append(
+                    [_name(entry), *(_difference([result["bleu"] for result in found if result]) for found in against)]
                 )
-        lines.append(cells)
-    return markdown(heads, lines)
+        if rows:
+            lines += ["", *markdown([f"BLEU less that of: {title}", *tests], rows)]
+    return lines[1:]
+
+
+def _difference(found: Sequence[Mapping[str, float]]) -> str:
+    mean = statistics.fmean(result["difference"] for result in found)
+    return f"{mean:+.1f} (p={max(result['p_value'] for result in found):.3f})"
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,24 +13,38 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def quickstart(output: Path) -> str:
+def run(*command: object, output: Path) -> str:
     result = subprocess.run(
-        [ROOT / "scripts/quickstart.sh"],
+        [str(word) for word in command],
         env={**os.environ, "WEIGHTDISTILL_VENV": str(Path(sys.executable).parents[1]), "QUICKSTART_DIR": str(output)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    logs = "".join(f"\n--- {log}\n{log.read_text()[-2000:]}" for log in output.glob("logs/*.log"))
+    logs = "".join(f"\n--- {log}\n{log.read_text()[-2000:]}" for log in output.glob("**/*.log"))
     assert result.returncode == 0, result.stdout[-4000:] + logs
     return result.stdout
+
+
+def quickstart(output: Path) -> str:
+    return run(ROOT / "scripts/quickstart.sh", output=output)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_text_becomes_a_table_and_a_second_run_repeats_nothing(tmp_path):
     quickstart(tmp_path)
+    check_table(tmp_path)
+    check_second_run(tmp_path)
+    experiment = tmp_path / "experiment"
+    (experiment / "sweeps").mkdir(parents=True)
+    shutil.copy(ROOT / "experiments/toy/config.yaml", experiment)
+    check_sweep(experiment, tmp_path)
+    check_engines(experiment, tmp_path)
+
+
+def check_table(tmp_path):
     results = json.loads((tmp_path / "results/results.json").read_text())
     rows = {row["method"]: row for row in results["rows"]}
     bleu = {method: row["scores"]["test"]["bleu"]["mean"] for method, row in rows.items()}
@@ -43,6 +58,8 @@ def test_text_becomes_a_table_and_a_second_run_repeats_nothing(tmp_path):
         for engine in ("fairseq", "ctranslate2"):
             assert rows[method]["speed"][engine]["1"]["ratio"]["median"] > 1.2
 
+
+def check_second_run(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
     printed = quickstart(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == before
@@ -50,3 +67,23 @@ def test_text_becomes_a_table_and_a_second_run_repeats_nothing(tmp_path):
     page = (tmp_path / "results/report.html").read_text(encoding="utf-8")
     assert "WD student is ahead" in page
     assert all((tmp_path / "results" / picture).exists() for picture in re.findall(r'src="([^"]+)"', page))
+
+
+def check_sweep(experiment, tmp_path):
+    (experiment / "sweeps/starts.txt").write_text("# Which start?\nstudent\nstudent --student-init middle:select\n")
+    options = ("--experiment", experiment, "--name", "starts", "--work", tmp_path)
+    run(ROOT / "experiments/sweep.sh", *options, output=tmp_path)
+    head, *lines = (experiment / "results/starts.tsv").read_text().splitlines()
+    assert head.split("\t") == ["options", "update 0", "update 500", "after 1 epochs", "nll_loss"]
+    (_, *random), (_, *copied) = (line.split("\t") for line in lines)
+    assert float(copied[2]) < float(random[2]) < float(random[0])
+    assert random[1] == "", "an epoch of the toy has fewer than 500 updates"
+
+
+def check_engines(experiment, tmp_path):
+    printed = run(ROOT / "experiments/engines.sh", "--experiment", experiment, "--work", tmp_path, output=tmp_path)
+    equal, sentences = map(int, re.findall(r"equal translations: (\d+) of (\d+)", printed)[0])
+    assert equal >= 0.99 * sentences
+    speeds = json.loads((experiment / "results/engines/speed.json").read_text())["speeds"]
+    assert speeds[1]["ratio"]["median"] > 1
+    assert (experiment / "results/engines/quality.json").exists()

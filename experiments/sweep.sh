@@ -2,23 +2,26 @@
 # Chooses options on the validation set: short trainings of TINY under each of some options in turn, one seed unless the
 # options say another. Resumes where it was interrupted.
 #
-#   experiments/multi30k-en-de/sweep.sh --name NAME --work DIR [--epochs N] [--jobs N]
+#   experiments/sweep.sh --experiment DIR --name NAME --work DIR [--epochs N] [--jobs N]
 #
-#   --name NAME   reads sweeps/NAME.txt, a stage and its options in each line; writes results/NAME.tsv: validation loss in
-#                 bits a token before the first update, after 500 and at the end, and at the end the reference's alone
-#                 (nll_loss), which means the same whatever the soft labels are
-#   --work DIR    the folder of the experiment's workflow, with prepared/ and teacher/average.pt in it
-#   --epochs N    length of each training (default: 1)
-#   --jobs N      trainings at a time, each on one thread (default: 1)
-source "$(dirname "$0")/../../scripts/common.sh"
+#   --experiment DIR  a folder with config.yaml and sweeps/
+#   --name NAME       reads sweeps/NAME.txt, a stage (student or phase1) and its options in each line; writes
+#                     results/NAME.tsv: validation loss in bits a token before the first update, after 500 and at the end,
+#                     and at the end the reference's alone (nll_loss), which means the same whatever the soft labels are
+#   --work DIR        the folder of the experiment's workflow, with prepared/ and teacher/average.pt in it
+#   --epochs N        length of each training (default: 1)
+#   --jobs N          trainings at a time, each on one thread (default: 1)
+source "$(dirname "$0")/../scripts/common.sh"
 
-NAME='' WORK='' EPOCHS=1 JOBS=1
+EXPERIMENT='' NAME='' WORK='' EPOCHS=1 JOBS=1
 options "$@"
-need --name "$NAME"; need --work "$WORK"
-HERE=$(cd "$(dirname "$0")" && pwd)
-[[ -e $HERE/sweeps/$NAME.txt ]] || die "there is no $HERE/sweeps/$NAME.txt; --name must be one of: $(ls "$HERE/sweeps")"
+need --experiment "$EXPERIMENT"; need --name "$NAME"; need --work "$WORK"
+[[ -e $EXPERIMENT/config.yaml ]] || die "$EXPERIMENT has no config.yaml; --experiment must be a folder of experiments/"
+EXPERIMENT=$(cd "$EXPERIMENT" && pwd)
+[[ -e $EXPERIMENT/sweeps/$NAME.txt ]] \
+    || die "there is no $EXPERIMENT/sweeps/$NAME.txt; --name must be one of: $(ls "$EXPERIMENT/sweeps")"
 [[ -e $WORK/teacher/average.pt ]] || die "$WORK has no teacher/average.pt; run the experiment's workflow first"
-mapfile -t VARIANTS < <(grep -v '^#' "$HERE/sweeps/$NAME.txt")
+mapfile -t VARIANTS < <(grep -v '^#' "$EXPERIMENT/sweeps/$NAME.txt")
 cd "$WORK"
 
 # folder VARIANT: where the training lies
@@ -30,7 +33,7 @@ folder() {
 training() {
     local read_options="import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))['${1}_options'])"
     local -A script=([student]=train_student [phase1]=phase1)
-    eval "local own=($(python -c "$read_options" "$HERE/config.yaml"))"
+    eval "local own=($(python -c "$read_options" "$EXPERIMENT/config.yaml"))"
     OMP_NUM_THREADS=1 "$ROOT/scripts/${script[$1]}.sh" --data prepared/data-bin --teacher teacher/average.pt \
         --output "$2" --distillation-weight 0.5 -- "${own[@]}" --max-epoch "$EPOCHS" --seed 1 "${@:3}" &>> "$2.log" \
         || die "the training failed; see $WORK/$2.log"
@@ -53,7 +56,7 @@ losses() {
 }
 
 in_parallel "$JOBS" measure "${VARIANTS[@]}"
-mkdir -p "$HERE/results"
+mkdir -p "$EXPERIMENT/results"
 {
     printf 'options\tupdate 0\tupdate 500\tafter %s epochs\tnll_loss\n' "$EPOCHS"
     for variant in "${VARIANTS[@]}"; do
@@ -63,6 +66,6 @@ mkdir -p "$HERE/results"
             "$(losses "$folder.log" | awk '$1 == 500 { print $2 }' | tail -n 1)" \
             "$(losses "$folder.log" | tail -n 1 | cut -d ' ' -f 2)" "$(losses "$folder.log" | tail -n 1 | cut -d ' ' -f 3)"
     done
-} > "$HERE/results/$NAME.tsv.writing"
-mv "$HERE/results/$NAME.tsv.writing" "$HERE/results/$NAME.tsv"
-cat "$HERE/results/$NAME.tsv"
+} > "$EXPERIMENT/results/$NAME.tsv.writing"
+mv "$EXPERIMENT/results/$NAME.tsv.writing" "$EXPERIMENT/results/$NAME.tsv"
+cat "$EXPERIMENT/results/$NAME.tsv"

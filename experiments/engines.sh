@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# How much faster does CTranslate2 decode than fairseq, and does it give the same? The teacher on the first test set that
+# the experiment evaluates, beam 5, as for a distilled corpus. Nothing else should run meanwhile.
+#
+#   experiments/engines.sh --experiment DIR --work DIR [--threads N]
+#
+#   --experiment DIR  a folder with config.yaml; receives results/engines/
+#   --work DIR        the folder of the experiment's workflow, with exported/teacher in it
+#   --threads N       CPU threads (default: 2)
+source "$(dirname "$0")/../scripts/common.sh"
+
+EXPERIMENT='' WORK='' THREADS=2
+options "$@"
+need --experiment "$EXPERIMENT"; need --work "$WORK"
+[[ -e $EXPERIMENT/config.yaml ]] || die "$EXPERIMENT has no config.yaml; --experiment must be a folder of experiments/"
+[[ -e $WORK/exported/teacher/model.pt ]] || die "$WORK has no exported/teacher; run the experiment's workflow first"
+RESULTS=$(cd "$EXPERIMENT" && pwd)/results/engines
+read -r SOURCE TARGET TEST < <(python -c "
+import sys, yaml
+config = yaml.safe_load(open(sys.argv[1]))
+print(config['source'], config['target'], config['evaluated'][0])" "$EXPERIMENT/config.yaml")
+mkdir -p "$RESULTS"
+cd "$WORK"
+
+weightdistill benchmark exported/teacher/model.pt exported/teacher/ctranslate2 --data prepared/data-bin \
+    --input "prepared/pieces/$TEST.$SOURCE" --beam 5 --batch-size 64 --repetitions 3 --threads "$THREADS" \
+    --json "$RESULTS/speed.json"
+for engine in model.pt ctranslate2; do
+    OMP_NUM_THREADS=$THREADS "$ROOT/scripts/evaluate.sh" --model "exported/teacher/$engine" --prepared prepared \
+        --raw raw --source "$SOURCE" --target "$TARGET" --tests "$TEST" --output "engines/$engine"
+done
+weightdistill evaluate engines/{model.pt,ctranslate2}/"$TEST.txt" --reference "raw/$TEST.$TARGET" \
+    --bootstrap 1000 --json "$RESULTS/quality.json"
+echo "equal translations: $(paste -d '\n' engines/{model.pt,ctranslate2}/"$TEST.txt" | awk '
+    NR % 2 { first = $0; next } { equal += first == $0 } END { print equal " of " NR / 2 }')" | tee "$RESULTS/equal.txt"
