@@ -217,23 +217,100 @@ def cache_teacher(
 def evaluate(
     hypotheses: Annotated[list[Path], typer.Argument(help="Detokenised translations, a file a system.")],
     reference: Annotated[list[Path], typer.Option("--reference", help="Detokenised reference; may be repeated.")],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="bleu, chrf, chrf++, ter or comet; may be repeated; default: bleu and chrf."),
+    ] = None,
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Ignore case.")] = False,
-    tokenize: Annotated[str, typer.Option(help="sacrebleu's name of BLEU's tokeniser.")] = "13a",
+    tokenize: Annotated[str, typer.Option(help="BLEU's tokeniser: sacrebleu's name, or moses:LANG.")] = "13a",
+    smooth: Annotated[str, typer.Option(help="BLEU's smoothing; none is that of multi-bleu.perl.")] = "exp",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the paired bootstrap against the first.")] = 0,
+    randomisation: Annotated[
+        int, typer.Option(min=0, help="Trials of approximate randomisation against the first, instead.")
+    ] = 0,
+    comet: Annotated[Path | None, typer.Option(help="Checkpoint of the model for --metric comet.")] = None,
+    source: Annotated[Path | None, typer.Option("--source", help="What was translated, for COMET.")] = None,
     json_file: Json = None,
 ) -> None:
-    """Score translations with BLEU and chrF (sacrebleu)."""
+    """Score translations with sacrebleu, or COMET."""
+    if bootstrap and randomisation:
+        raise DistillationError("--bootstrap and --randomisation are two tests; choose one")
     from tqdm import tqdm
 
-    from weightdistill.evaluate import evaluate_files
+    from weightdistill.evaluate import Settings, evaluate_files
 
+    settings = Settings(
+        metrics=tuple(metric or ("bleu", "chrf")),
+        lowercase=lowercase,
+        tokenize=tokenize,
+        smooth=smooth,
+        resamples=bootstrap or randomisation,
+        test="randomisation" if randomisation else "bootstrap",
+        comet=comet,
+    )
     _require_writable(json_file)
-    with tqdm(total=max(1, len(hypotheses) - 1), desc="bootstrap", unit="system", disable=None, delay=2) as bar:
-        result = evaluate_files(
-            hypotheses, reference, lowercase=lowercase, tokenize=tokenize, resamples=bootstrap, progress=bar.update
-        )
+    steps = max(1, len(hypotheses) - 1) * len([name for name in settings.metrics if name != "comet"])
+    with tqdm(total=steps, desc=settings.test, unit="test", disable=None, delay=2) as bar:
+        result = evaluate_files(hypotheses, reference, settings, source=source, progress=bar.update)
     typer.echo(result.table())
     _write_json(json_file, result.as_dict())
+
+
+@app.command()
+def read_sgm(
+    files: Annotated[
+        list[Path], typer.Argument(help="Sources and references of one test set: NIST's SGML, WMT's XML.")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="Prefix of the files to write, e.g. raw/MT06.")],
+    source: Annotated[str, typer.Option(help="Ending of the file of sources, e.g. zh.")],
+    target: Annotated[str, typer.Option(help="Ending of a reference, followed by .0, .1, ... if there are several.")],
+    encoding: Annotated[
+        str | None, typer.Option(help="Of all files; default: what they declare, else UTF-8, else GB 18030.")
+    ] = None,
+) -> None:
+    """Turn a test set of NIST or WMT into text, one segment a line, in the order of its source."""
+    from weightdistill.checkpoint import writing
+    from weightdistill.sgm import read
+
+    sets = [found for file in files for found in read(file, encoding)]
+    sources, references = ([found for found in sets if found.kind == kind] for kind in ("source", "reference"))
+    if len(sources) > 1:
+        raise DistillationError(
+            f"a test set must have one source, but {len(sources)} are in {', '.join(map(str, files))}"
+        )
+    order = (sources or references or sets)[0]
+    endings = [target] if len(references) == 1 else [f"{target}.{number}" for number in range(len(references))]
+    texts = {f"{output}.{ending}": found for ending, found in zip(endings, references, strict=True)}
+    texts |= {f"{output}.{source}": found for found in sources}
+    if not texts:
+        raise DistillationError(f"{', '.join(map(str, files))} must hold a srcset or a refset, but has {order}")
+    lines = {path: found.lines(order) for path, found in texts.items()}
+    for path, found in texts.items():
+        with writing(Path(path)) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines[path]), encoding="utf-8")
+        typer.echo(f"wrote {path}: {found}, {len(found)} segments in {len(found.documents)} documents")
+
+
+@app.command()
+def write_sgm(
+    translations: Annotated[Path, typer.Argument(help="A line for each segment of the source.")],
+    source: Annotated[Path, typer.Option("--source", help="The test set's source, in SGML or XML.")],
+    output: Annotated[Path, typer.Option("--output", help="The tstset to write.")],
+    system: Annotated[str, typer.Option(help="Name of the system that translated.")],
+    language: Annotated[str, typer.Option(help="Target language as the test set names it, e.g. English.")],
+    encoding: Annotated[
+        str | None, typer.Option(help="Of the source; default: what it declares, else UTF-8, else GB 18030.")
+    ] = None,
+) -> None:
+    """Write translations as a tstset, which NIST's scorers read."""
+    from weightdistill.evaluate import read_lines
+    from weightdistill.sgm import read, write_translation
+
+    sources = [found for found in read(source, encoding) if found.kind == "source"]
+    if len(sources) != 1:
+        raise DistillationError(f"{source} must hold one srcset, but has {len(sources)}")
+    write_translation(output, read_lines(translations), sources[0], system, language)
+    typer.echo(f"wrote {output}: {len(sources[0])} segments")
 
 
 @app.command()

@@ -1,23 +1,80 @@
-"""Scores translations with sacrebleu: BLEU, chrF, their signatures, and a paired bootstrap against the first system.
+"""Scores translations: BLEU, chrF, chrF++ and TER by sacrebleu, COMET, and their significance against the first system.
 
 Knows text files, one sentence a line; nothing about models, subwords or fairseq.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
 from sacrebleu.significance import PairedTest, Result
 
 from weightdistill.errors import DistillationError
 
 DEFAULT_SEED = 12345
-"""Seed of the bootstrap where the environment variable SACREBLEU_SEED is not set; the same as sacrebleu's."""
+"""Seed of the resamples where the environment variable SACREBLEU_SEED is not set; the same as sacrebleu's."""
+METRICS: Mapping[str, str] = {"bleu": "BLEU", "chrf": "chrF", "chrf++": "chrF++", "ter": "TER", "comet": "COMET"}
+"""Titles of the metrics. Of TER less is better."""
+TESTS: Mapping[str, str] = {"bootstrap": "bs", "randomisation": "ar"}
+"""Paired tests and sacrebleu's names of them: bootstrap (Koehn, 2004), approximate randomisation (Riezler, 2005)."""
+SMOOTHING = tuple(BLEU.SMOOTH_DEFAULTS)
+"""What BLEU does where no n-gram fits. `none` is the definition of multi-bleu.perl."""
+MOSES = "moses:"
+"""Prefix of a tokeniser of sacremoses, as in `moses:de`."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How translations are scored."""
+
+    metrics: tuple[str, ...] = ("bleu", "chrf")
+    """Names of METRICS."""
+    lowercase: bool = False
+    """Ignore case, in every metric but COMET."""
+    tokenize: str = "13a"
+    """BLEU's tokeniser: a name of sacrebleu's, or `moses:LANG` for sacremoses, which splits at hyphens too."""
+    smooth: str = "exp"
+    """BLEU's smoothing, one of SMOOTHING. With `moses:LANG` or `none` as the tokeniser and without smoothing, BLEU is
+    that of Moses' multi-bleu.perl; in lower case, of multi-bleu.perl -lc."""
+    resamples: int = 0
+    """Resamples of the paired test against the first system, 0 for none."""
+    test: str = "bootstrap"
+    """One of TESTS."""
+    comet: Path | None = None
+    """Checkpoint of a COMET model, for the metric of that name."""
+
+    def __post_init__(self) -> None:
+        """Check all values.
+
+        Raises:
+            DistillationError: one is out of its range.
+        """
+        rules = (
+            *(("metric", metric, tuple(METRICS)) for metric in self.metrics),
+            ("smooth", self.smooth, SMOOTHING),
+            ("test", self.test, tuple(TESTS)),
+        )
+        for name, value, choices in rules:
+            if value not in choices:
+                raise DistillationError(f"{name} must be one of {', '.join(choices)}, but is {value!r}")
+        if not self.metrics or len(set(self.metrics)) < len(self.metrics):
+            raise DistillationError(f"metrics must be named once each, but are {', '.join(self.metrics) or 'none'}")
+        if not self.tokenize.startswith(MOSES) and self.tokenize not in BLEU.TOKENIZERS:
+            raise DistillationError(
+                f"tokenize must be one of {', '.join(BLEU.TOKENIZERS)} or {MOSES}LANG, but is {self.tokenize!r}"
+            )
+        if self.resamples < 0:
+            raise DistillationError(f"resamples must be 0 or more, but are {self.resamples}")
+        if ("comet" in self.metrics) != (self.comet is not None):
+            raise DistillationError("COMET is a metric with a model; give both, or neither")
 
 
 @dataclass(frozen=True)
@@ -32,46 +89,52 @@ class MetricScore:
     half_interval: float | None = None
     """Half the width of the bootstrap's 95% confidence interval."""
     p_value: float | None = None
-    """Paired bootstrap against the first system; None for the first itself, and without a bootstrap."""
+    """Of the paired test against the first system; None for the first itself, and without a test."""
 
 
 @dataclass(frozen=True)
 class SystemScore:
-    """All scores of one system."""
+    """All scores of one system, by metric."""
 
     name: str
-    bleu: MetricScore
-    chrf: MetricScore
+    metrics: Mapping[str, MetricScore]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one or several systems on the same references. The first one is the baseline of the bootstrap."""
+    """Scores of one or several systems on the same references. The first one is the baseline of the paired test."""
 
     references: list[str]
     sentences: int
     resamples: int
-    """Resamples of the bootstrap; 0 where there was none."""
+    """Resamples of the paired test; 0 where there was none."""
+    test: str | None
+    """The paired test; None where there was none."""
     seed: int | None
-    """Seed of the bootstrap; None where there was none."""
+    """Its seed; None where there was none."""
     systems: list[SystemScore]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain dictionaries, lists, strings and numbers, for JSON."""
-        return asdict(self)
+        """The same as plain dictionaries, lists, strings and numbers, for JSON; metrics beside the system's name."""
+        systems = [
+            {"name": system.name} | {metric: asdict(score) for metric, score in system.metrics.items()}
+            for system in self.systems
+        ]
+        return {**asdict(replace(self, systems=[])), "systems": systems}
 
     def table(self) -> str:
         """The scores as text, one line a system, with the signatures below."""
-        width = max(len("system"), *(len(system.name) for system in self.systems))
-        lines = [f"{'system':{width}}  {'BLEU':>22}  {'chrF':>22}"]
-        lines += [f"{s.name:{width}}  {_cell(s.bleu):>22}  {_cell(s.chrf):>22}" for s in self.systems]
-        if self.resamples:
-            lines.append(
-                f"± half of the 95% interval; p: paired bootstrap against the first, "
-                f"{self.resamples} resamples, seed {self.seed}"
-            )
         first = self.systems[0]
-        lines += [f"BLEU signature: {first.bleu.signature}", f"chrF signature: {first.chrf.signature}"]
+        width = max(len("system"), *(len(system.name) for system in self.systems))
+        lines = [f"{'system':{width}}" + "".join(f"  {METRICS[metric]:>22}" for metric in first.metrics)]
+        for system in self.systems:
+            lines.append(f"{system.name:{width}}" + "".join(f"  {_cell(s):>22}" for s in system.metrics.values()))
+        if self.test:
+            interval = "± half of the 95% interval; " if self.test == "bootstrap" else ""
+            lines.append(
+                f"{interval}p: paired {self.test} against the first, {self.resamples} resamples, seed {self.seed}"
+            )
+        lines += [f"{METRICS[metric]} signature: {score.signature}" for metric, score in first.metrics.items()]
         return "\n".join(lines)
 
 
@@ -100,21 +163,19 @@ def read_lines(path: str | Path) -> list[str]:
 def evaluate_files(
     hypotheses: Sequence[str | Path],
     references: Sequence[str | Path],
+    settings: Settings | None = None,
     *,
-    lowercase: bool = False,
-    tokenize: str = "13a",
-    resamples: int = 0,
+    source: str | Path | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Score files of detokenised text, one sentence a line.
 
     Args:
-        hypotheses: one file a system; the first is the baseline of the bootstrap.
+        hypotheses: one file a system; the first is the baseline of the paired test.
         references: one or several files, each a translation of the same sentences.
-        lowercase: ignore case, in BLEU and chrF.
-        tokenize: sacrebleu's name of BLEU's tokeniser.
-        resamples: resamples of the paired bootstrap, 0 for none.
-        progress: called after the bootstrap of each system but the first, which takes long.
+        settings: metrics, their options, and the paired test.
+        source: what was translated, for COMET.
+        progress: called after the test of each system but the first, which takes long.
 
     Raises:
         DistillationError: as `read_lines` and `evaluate`, or files whose numbers of lines differ; both are named.
@@ -141,10 +202,9 @@ def evaluate_files(
     return evaluate(
         systems,
         reference_lines,
+        settings,
         reference_names=[str(path) for path in references],
-        lowercase=lowercase,
-        tokenize=tokenize,
-        resamples=resamples,
+        sources=None if source is None else read_lines(source),
         progress=progress,
     )
 
@@ -152,68 +212,165 @@ def evaluate_files(
 def evaluate(
     systems: Sequence[tuple[str, Sequence[str]]],
     references: Sequence[Sequence[str]],
+    settings: Settings | None = None,
     *,
     reference_names: Sequence[str] = (),
-    lowercase: bool = False,
-    tokenize: str = "13a",
-    resamples: int = 0,
+    sources: Sequence[str] | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Score systems, given as (name, sentences), on the same references; the other arguments as `evaluate_files`.
 
     Raises:
-        DistillationError: numbers of sentences that differ, an unknown tokeniser, negative resamples, or a
+        DistillationError: numbers of sentences that differ, a tokeniser or model that cannot be used, or a
             SACREBLEU_SEED that does not give the same resamples each time.
     """
+    settings = settings or Settings()
     sentences = len(references[0])
-    for name, lines in [*systems, *((f"reference {index + 1}", lines) for index, lines in enumerate(references))]:
+    sides = [*systems, *((f"reference {index + 1}", lines) for index, lines in enumerate(references))]
+    for name, lines in [*sides, *([("the source", sources)] if sources is not None else [])]:
         if len(lines) != sentences:
             raise DistillationError(
                 f"every system and reference must have {sentences} sentences, as the first reference, but {name} "
                 f"has {len(lines)}"
             )
-    if resamples < 0:
-        raise DistillationError(f"bootstrap resamples must be 0 or more, but are {resamples}")
-    seed = _seed() if resamples else None
-    metrics: dict[str, Metric] = {
-        "bleu": _bleu(lowercase, tokenize, references),
-        "chrf": CHRF(lowercase=lowercase, references=references),
-    }
-    scores = {
-        metric: [
-            MetricScore(scorer.corpus_score(lines, None).score, str(scorer.get_signature())) for _, lines in systems
-        ]
-        for metric, scorer in metrics.items()
-    }
-    if resamples:
-        baseline = {metric: plain[0] for metric, plain in scores.items()}
-        for index in range(1, max(2, len(systems))):
-            pair = [systems[0], *systems[index : index + 1]]
-            _, columns = PairedTest(pair, metrics, None, test_type="bs", n_samples=resamples)()
-            columns = {name.rstrip("2").lower(): column for name, column in columns.items()}  # chrF2 -> chrf
-            for metric, plain in scores.items():
-                for place, result in zip((0, index), columns[metric], strict=False):
-                    plain[place] = _with_bootstrap(plain[place], result, baseline[metric])
-            progress()
+    seed = _seed() if settings.resamples else None
+    scores: list[dict[str, MetricScore]] = [{} for _ in systems]
+    for metric in settings.metrics:
+        if metric == "comet":
+            found = _comet(systems, references, sources, settings, seed)
+        else:
+            found = _sacrebleu(metric, systems, references, settings, progress)
+        for own, score in zip(scores, found, strict=True):
+            own[metric] = score
     return Evaluation(
         references=list(reference_names) or [f"reference {index + 1}" for index in range(len(references))],
         sentences=sentences,
-        resamples=resamples,
+        resamples=settings.resamples,
+        test=settings.test if settings.resamples else None,
         seed=seed,
-        systems=[
-            SystemScore(name=name, bleu=scores["bleu"][index], chrf=scores["chrf"][index])
-            for index, (name, _) in enumerate(systems)
-        ],
+        systems=[SystemScore(name, own) for (name, _), own in zip(systems, scores, strict=True)],
     )
 
 
-def _bleu(lowercase: bool, tokenize: str, references: Sequence[Sequence[str]]) -> BLEU:
-    if tokenize not in BLEU.TOKENIZERS:
-        raise DistillationError(f"tokenize must be one of {', '.join(BLEU.TOKENIZERS)}, but is {tokenize!r}")
+def _sacrebleu(
+    metric: str,
+    systems: Sequence[tuple[str, Sequence[str]]],
+    references: Sequence[Sequence[str]],
+    settings: Settings,
+    progress: Callable[[], object],
+) -> list[MetricScore]:
+    suffix = ""
+    if metric == "bleu" and settings.tokenize.startswith(MOSES):
+        tokenize, suffix = _moses(settings.tokenize.removeprefix(MOSES))
+        systems = [(name, [tokenize(line) for line in lines]) for name, lines in systems]
+        references = [[tokenize(line) for line in lines] for lines in references]
+    scorer = _scorer(metric, settings, references)
+    results = [scorer.corpus_score(lines, None) for _, lines in systems]
+    signature = str(scorer.get_signature()) + suffix
+    scores = [MetricScore(result.score, signature) for result in results]
+    if settings.resamples:
+        baseline = scores[0]
+        for index in range(1, max(2, len(systems))):
+            pair = [systems[0], *systems[index : index + 1]]
+            test = PairedTest(
+                pair, {metric: scorer}, None, test_type=TESTS[settings.test], n_samples=settings.resamples
+            )
+            _, columns = test()
+            (column,) = (column for name, column in columns.items() if name != "System")
+            for place, result in zip((0, index), column, strict=False):
+                scores[place] = _with_test(scores[place], result, baseline)
+            progress()
+    return scores
+
+
+def _scorer(metric: str, settings: Settings, references: Sequence[Sequence[str]]) -> Metric:
+    if metric == "ter":
+        return TER(case_sensitive=not settings.lowercase, references=references)
+    if metric != "bleu":
+        return CHRF(lowercase=settings.lowercase, word_order=2 if metric == "chrf++" else 0, references=references)
+    tokenize = "none" if settings.tokenize.startswith(MOSES) else settings.tokenize
     try:
-        return BLEU(lowercase=lowercase, tokenize=tokenize, references=references)
+        # "force" only silences a warning at text that looks tokenised, which that of Moses is
+        return BLEU(
+            lowercase=settings.lowercase,
+            tokenize=tokenize,
+            smooth_method=settings.smooth,
+            force=tokenize == "none",
+            references=references,
+        )
     except (ImportError, RuntimeError) as error:
         raise DistillationError(f"tokeniser {tokenize!r} cannot be used: {error}") from error
+
+
+def _moses(language: str) -> tuple[Callable[[str], str], str]:
+    """Moses' tokeniser with splits at hyphens, as papers that score tokenised text use it; and its signature."""
+    try:
+        import sacremoses
+    except ImportError as error:
+        raise DistillationError(f"tokeniser {MOSES}{language} needs the package sacremoses; install it") from error
+    tokeniser = sacremoses.MosesTokenizer(lang=language)
+    tokenize = partial(tokeniser.tokenize, aggressive_dash_splits=True, escape=False, return_str=True)
+    return tokenize, f"|before:sacremoses-{language}-{sacremoses.__version__}"
+
+
+def _comet(
+    systems: Sequence[tuple[str, Sequence[str]]],
+    references: Sequence[Sequence[str]],
+    sources: Sequence[str] | None,
+    settings: Settings,
+    seed: int | None,
+) -> list[MetricScore]:
+    """Mean of the segments' scores, times 100; of several references the mean over them."""
+    try:
+        import comet
+    except ImportError as error:
+        raise DistillationError("COMET needs the package unbabel-comet; install it, or leave the metric out") from error
+    if sources is None:
+        raise DistillationError("COMET reads the source as well; name its file")
+    path = Path(str(settings.comet))
+    if not path.is_file():
+        raise DistillationError(f"{path}: no such file; COMET needs the checkpoint of a model")
+    model = comet.load_from_checkpoint(str(path))
+    segments = []  # (sentences,) of each system
+    for _, lines in systems:
+        of_references = []
+        for reference in references:
+            data = [{"src": s, "mt": t, "ref": r} for s, t, r in zip(sources, lines, reference, strict=True)]
+            of_references.append(model.predict(data, batch_size=16, gpus=_gpus()).scores)
+        segments.append(100 * np.mean(of_references, axis=0))
+    signature = f"nrefs:{len(references)}|model:{path.stem}|version:{comet.__version__}"
+    scores = [MetricScore(float(own.mean()), signature) for own in segments]
+    if settings.resamples:
+        generator = np.random.default_rng(seed)
+        count = len(segments[0])
+        if settings.test == "bootstrap":
+            weights = generator.multinomial(count, [1 / count] * count, settings.resamples) / count
+        else:
+            weights = generator.choice((-1.0, 1.0), (settings.resamples, count)) / count
+        for index, own in enumerate(segments):
+            scores[index] = _with_resamples(scores[index], own, segments[0], weights, index == 0, settings.test)
+    return scores
+
+
+def _with_resamples(score: MetricScore, own: Any, first: Any, weights: Any, is_first: bool, test: str) -> MetricScore:
+    """The paired test on means of segments' scores; p-values as sacrebleu counts them."""
+    if test == "bootstrap":
+        means = weights @ own
+        low, high = np.quantile(means, (0.025, 0.975))
+        score = replace(score, mean=float(means.mean()), half_interval=float(high - low) / 2)
+    if is_first:
+        return score
+    differences = weights @ (own - first)  # (resamples,)
+    if test == "bootstrap":
+        differences = differences - differences.mean()
+    larger = int((np.abs(differences) >= abs(float((own - first).mean()))).sum())
+    return replace(score, p_value=(larger + 1) / (len(differences) + 1))
+
+
+def _gpus() -> int:
+    import torch
+
+    return int(torch.cuda.is_available())
 
 
 def _seed() -> int:
@@ -224,7 +381,7 @@ def _seed() -> int:
     return int(value)
 
 
-def _with_bootstrap(score: MetricScore, result: str | Result, baseline: MetricScore) -> MetricScore:
+def _with_test(score: MetricScore, result: str | Result, baseline: MetricScore) -> MetricScore:
     if isinstance(result, str):
         raise TypeError(f"sacrebleu returned {result!r} where a result belongs")
     p_value = result.p_value
