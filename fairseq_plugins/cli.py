@@ -257,6 +257,56 @@ def evaluate(
 
 
 @app.command()
+def clean(
+    source: Annotated[
+        Path, typer.Option("--source", help="One side of parallel text, a sentence a line; .gz is read.")
+    ],
+    target: Annotated[Path, typer.Option("--target", help="The other side.")],
+    output_source: Annotated[Path, typer.Option("--output-source", help="File to write.")],
+    output_target: Annotated[Path, typer.Option("--output-target", help="File to write.")],
+    max_length: Annotated[int, typer.Option(help="Most words of a side; 0: any.")] = 0,
+    max_ratio: Annotated[float, typer.Option(help="Largest ratio of both lengths, either way; 0: any.")] = 0.0,
+    deduplicate: Annotated[bool, typer.Option("--deduplicate", help="Keep the first of equal pairs.")] = False,
+    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out empty sides; else an error.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Check parallel text line by line, and leave out pairs that are not fit to train on."""
+    from weightdistill.corpus import CleanSettings
+    from weightdistill.corpus import clean as run
+
+    _require_writable(json_file)
+    settings = CleanSettings(max_length, max_ratio, deduplicate, drop_empty)
+    counts = run(source, target, output_source, output_target, settings).as_dict()
+    typer.echo(
+        f"{source}, {target}: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    )
+    _write_json(json_file, counts)
+
+
+@app.command()
+def read_tmx(
+    memory: Annotated[Path, typer.Argument(help="Translation memory, .tmx or .tmx.gz.")],
+    output: Annotated[Path, typer.Option("--output", help="Prefix of the two files to write.")],
+    source: Annotated[str, typer.Option(help="One language, and the ending of its file.")],
+    target: Annotated[str, typer.Option(help="The other one.")],
+) -> None:
+    """Turn a translation memory into parallel text."""
+    from weightdistill.checkpoint import writing
+    from weightdistill.corpus import read_tmx as run
+
+    count = 0
+    with writing(Path(f"{output}.{source}")) as own, writing(Path(f"{output}.{target}")) as other:
+        with own.open("w", encoding="utf-8") as left, other.open("w", encoding="utf-8") as right:
+            for pair in run(memory, source, target):
+                left.write(pair[0] + "\n")
+                right.write(pair[1] + "\n")
+                count += 1
+        if not count:
+            raise DistillationError(f"{memory} has no pair of {source} and {target}; name languages that it has")
+    typer.echo(f"wrote {output}.{source} and {output}.{target}: {count} pairs")
+
+
+@app.command()
 def read_sgm(
     files: Annotated[
         list[Path], typer.Argument(help="Sources and references of one test set: NIST's SGML, WMT's XML.")

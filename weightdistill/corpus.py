@@ -1,0 +1,177 @@
+"""Cleans parallel text: both sides are checked line by line, unfit pairs are left out and counted, none is lost unseen.
+
+Knows text files, one sentence a line; nothing about subwords or fairseq.
+"""
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from weightdistill.checkpoint import writing
+from weightdistill.errors import DistillationError
+
+_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+
+
+@dataclass(frozen=True)
+class CleanSettings:
+    """Which pairs of a parallel corpus are kept. Lengths are counted in words, which are separated by blanks."""
+
+    max_length: int = 0
+    """Most words of a side; 0 for any number."""
+    max_ratio: float = 0.0
+    """Largest ratio of both lengths, either way; 0 for any."""
+    deduplicate: bool = False
+    """Keep the first of equal pairs."""
+    drop_empty: bool = False
+    """Leave out pairs with an empty side; otherwise they are an error."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            DistillationError: one is out of its range.
+        """
+        if self.max_length < 0:
+            raise DistillationError(f"max length must be 0 or more, but is {self.max_length}")
+        if self.max_ratio and not self.max_ratio >= 1:
+            raise DistillationError(f"max ratio must be 0 or at least 1, but is {self.max_ratio}")
+
+
+@dataclass
+class CleanCounts:
+    """How many pairs came in, were left out for which reason (in this order), and came out."""
+
+    pairs: int = 0
+    empty: int = 0
+    too_long: int = 0
+    ratio: int = 0
+    duplicate: int = 0
+    kept: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as a dictionary, for JSON."""
+        return asdict(self)
+
+
+def clean(
+    source: Path, target: Path, output_source: Path, output_target: Path, settings: CleanSettings | None = None
+) -> CleanCounts:
+    """Write the pairs that are fit to train on.
+
+    Args:
+        source: one side, a sentence a line, maybe gzipped (.gz).
+        target: the other side.
+        output_source: file to write.
+        output_target: file to write.
+        settings: what is left out; default: nothing.
+
+    Returns:
+        Counts of all pairs.
+
+    Raises:
+        DistillationError: a file that cannot be read, a line that is not UTF-8, an empty side, numbers of lines that
+            differ, or no pair left; file and line are named, and nothing is written.
+    """
+    settings = settings or CleanSettings()
+    counts, seen = CleanCounts(), set[bytes]()
+    with writing(output_source) as own, writing(output_target) as other:
+        with (
+            own.open("w", encoding="utf-8", newline="\n") as left,
+            other.open("w", encoding="utf-8", newline="\n") as right,
+        ):
+            for pair in _pairs(source, target):
+                counts.pairs += 1
+                reason = _reason(pair, settings, seen)
+                if reason == "empty" and not settings.drop_empty:
+                    path = source if not pair[0] else target
+                    raise DistillationError(
+                        f"{path}: line {counts.pairs} is empty; mend it, or leave such pairs out (drop empty)"
+                    )
+                setattr(counts, reason, getattr(counts, reason) + 1)
+                if reason == "kept":
+                    left.write(pair[0] + "\n")
+                    right.write(pair[1] + "\n")
+        if not counts.kept:
+            raise DistillationError(f"no pair of {source} and {target} is left of {counts.pairs}; loosen the limits")
+    return counts
+
+
+def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
+    """The sentence pairs of a translation memory (TMX), maybe gzipped; units that lack a language are passed over.
+
+    Args:
+        path: the file.
+        source: one language, as the file's `xml:lang` names it, in any case.
+        target: the other language.
+
+    Raises:
+        DistillationError: the file cannot be read, or is not TMX.
+    """
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            for _, element in ElementTree.iterparse(file):
+                if element.tag != "tu":
+                    continue
+                texts = {}
+                for variant in element.iter("tuv"):
+                    segment = variant.find("seg")
+                    if segment is not None:
+                        language = variant.get(_LANGUAGE, variant.get("lang", "")).lower()
+                        texts[language] = " ".join("".join(segment.itertext()).split())
+                if source.lower() in texts and target.lower() in texts:
+                    yield texts[source.lower()], texts[target.lower()]
+                element.clear()
+    except (OSError, EOFError, ElementTree.ParseError) as error:
+        raise DistillationError(f"{path} cannot be read as TMX: {error}") from error
+
+
+def _reason(pair: tuple[str, str], settings: CleanSettings, seen: set[bytes]) -> str:
+    """Why a pair is left out, as a field of `CleanCounts`; `kept` if it is not."""
+    lengths = sorted(len(side.split()) for side in pair)
+    if lengths[0] == 0:
+        return "empty"
+    if settings.max_length and lengths[1] > settings.max_length:
+        return "too_long"
+    if settings.max_ratio and lengths[1] > settings.max_ratio * lengths[0]:
+        return "ratio"
+    if settings.deduplicate:
+        digest = hashlib.blake2b("\n".join(pair).encode(), digest_size=12).digest()
+        if digest in seen:
+            return "duplicate"
+        seen.add(digest)
+    return "kept"
+
+
+def _pairs(source: Path, target: Path) -> Iterator[tuple[str, str]]:
+    sides = _lines(source), _lines(target)
+    number = 0
+    while True:
+        number += 1
+        pair = [next(side, None) for side in sides]
+        if pair[0] is not None and pair[1] is not None:
+            yield pair[0], pair[1]
+            continue
+        if pair == [None, None]:
+            return
+        shorter, longer = (source, target) if pair[0] is None else (target, source)
+        raise DistillationError(
+            f"both sides must have as many lines, but {shorter} ends after {number - 1} and {longer} does not"
+        )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    # Only line feeds end a line; other separators within it would misalign the sides later.
+                    yield " ".join(line.decode("utf-8").split())
+                except UnicodeDecodeError as error:
+                    raise DistillationError(f"{path}: line {number} is not UTF-8; convert the file first") from error
+    except (OSError, EOFError) as error:
+        raise DistillationError(f"{path} cannot be read: {error}; give the path of a text file") from error
