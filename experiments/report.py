@@ -193,7 +193,8 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
             [line for test in tests for line in read_lines(work / "evaluated" / first_system(row) / f"{test}.txt")]
             for row in chosen
         ]
-        references = [line for test in tests for line in read_lines(work / "raw" / f"{test}.{config['target']}")]
+        ending = config["target"] + (".0" if "references" in config else "")  # the first of several
+        references = [line for test in tests for line in read_lines(work / "raw" / f"{test}.{ending}")]
         training = read_lines(work / "raw" / f"train.{config['target']}")
         for kind, buckets, label, unit in (
             ("length", bleu_by_length(systems, references), "BLEU less the teacher's", "sentences"),

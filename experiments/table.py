@@ -1,17 +1,20 @@
-"""Gathers what the stages of one experiment measured: results.json for machines, table.md for readers.
+"""Gathers what the stages of one experiment measured: results.json, and the tables that are made of it alone.
 
     python experiments/table.py --config DIR/config.json --experiment experiments/NAME --work DIR --output DIR
 
-Reads the files that experiments/Snakefile leaves in --work; measures nothing itself.
+Reads the files that experiments/Snakefile leaves in --work; measures nothing itself. The tables are in Markdown and in
+LaTeX; scores.csv has every score in a line of its own.
 """
 
 import argparse
+import csv
 import hashlib
 import importlib.metadata
+import io
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,19 @@ import yaml
 from weightdistill.benchmark import machine
 from weightdistill.checkpoint import writing
 from weightdistill.config import BUNDLES
+from weightdistill.evaluate import METRICS
 
 STAGES = ("students", "phase1", "phase2")
 PACKAGES = ("sacrebleu", "sentencepiece", "numpy", "snakemake")
+TITLES = {**METRICS, "paper": "BLEU as in the paper"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Heads and cells as text; the first column names what its line is about."""
+
+    heads: Sequence[str]
+    lines: Sequence[Sequence[str]]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -66,8 +79,18 @@ def compared(work: Path, system: str, baseline: str, test: str) -> dict[str, Any
         return None
     return {
         metric: {"difference": own[0][metric]["score"] - first[metric]["score"], "p_value": own[0][metric]["p_value"]}
-        for metric in ("bleu", "chrf")
+        for metric in own[0]
+        if metric != "name"
     }
+
+
+def scored(work: Path, config: Mapping[str, Any], system: str, test: str) -> dict[str, Any]:
+    """A system's scores and their signatures by metric; `paper` is BLEU as the experiment's paper computed it."""
+    path = work / "evaluated" / system / f"{test}.json"
+    found = {metric: score for metric, score in read(path)["systems"][0].items() if metric != "name"}
+    if "paper" in config["evaluation"]:
+        found["paper"] = read(path.with_suffix(".paper.json"))["systems"][0]["bleu"]
+    return found
 
 
 def row(work: Path, config: Mapping[str, Any], method: str, preset: str | None, seeds: Sequence[int]) -> dict[str, Any]:
@@ -75,8 +98,8 @@ def row(work: Path, config: Mapping[str, Any], method: str, preset: str | None, 
     systems = [f"{method}-{preset}-{seed}" for seed in seeds] if preset else ["teacher"]
     scores: dict[str, Any] = {}
     for test in config["evaluated"]:
-        results = [read(work / "evaluated" / system / f"{test}.json")["systems"][0] for system in systems]
-        scores[test] = {metric: summary([result[metric]["score"] for result in results]) for metric in ("bleu", "chrf")}
+        results = [scored(work, config, system, test) for system in systems]
+        scores[test] = {metric: summary([result[metric]["score"] for result in results]) for metric in results[0]}
         scores[test]["against"] = {"teacher": [compared(work, system, "teacher", test) for system in systems]}
         for baseline in config["baselines"]:
             others = [f"{baseline}-{preset}-{seed}" for seed in seeds]
@@ -112,7 +135,7 @@ def collect(config: Mapping[str, Any], committed: bytes, work: Path) -> dict[str
         for name, method in config["methods"].items():
             if seeds := method.get("students", config["students"]).get(preset):
                 rows.append(row(work, config, name, preset, seeds))
-    some = read(work / "evaluated" / "teacher" / f"{config['evaluated'][0]}.json")["systems"][0]
+    some = scored(work, config, "teacher", config["evaluated"][0])
     where = machine()
     where["versions"] |= {package: importlib.metadata.version(package) for package in PACKAGES}
     return {
@@ -122,7 +145,7 @@ def collect(config: Mapping[str, Any], committed: bytes, work: Path) -> dict[str
         "generators": {
             name: asdict(BUNDLES[name]) for method in config["methods"].values() if (name := method.get("generator"))
         },
-        "signatures": {metric: some[metric]["signature"] for metric in ("bleu", "chrf")},
+        "signatures": {metric: score["signature"] for metric, score in some.items()},
         "benchmark": read(work / "benchmark" / "fairseq.json")["settings"],
         "machine": where,
         "rows": rows,
@@ -138,19 +161,23 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 
-def table(results: Mapping[str, Any]) -> str:
-    """The rows in Markdown, and what one must know to read them below."""
-    tests = list(results["rows"][0]["scores"])
+def tables(results: Mapping[str, Any]) -> list[Table]:
+    """Scores, speed and cost of all systems; their differences to teacher and baselines; and beside the paper's."""
+    return [systems(results), *differences(results), *beside_the_paper(results)]
+
+
+def systems(results: Mapping[str, Any]) -> Table:
+    """The main table: a line for each method and shape."""
+    tests, metrics = list(results["rows"][0]["scores"]), list(results["signatures"])
     sizes = list(results["rows"][0]["speed"]["fairseq"])
     heads = ["system", "seeds", "parameters"]
-    heads += [f"{metric} {test}" for test in tests for metric in ("BLEU", "chrF")]
+    heads += [f"{TITLES[metric]} {test}" for test in tests for metric in metrics]
     heads += [f"{engine}, batch {size}" for engine in ("fairseq", "CTranslate2") for size in sizes]
     heads += ["training"]
     lines = []
     for entry in results["rows"]:
-        name = _name(entry)
-        cells = [name, str(len(entry["seeds"]) or 1), f"{entry['parameters']:,}"]
-        cells += [spread(entry["scores"][test][metric]) for test in tests for metric in ("bleu", "chrf")]
+        cells = [_name(entry), str(len(entry["seeds"]) or 1), f"{entry['parameters']:,}"]
+        cells += [spread(entry["scores"][test][metric]) for test in tests for metric in metrics]
         for engine in ("fairseq", "ctranslate2"):
             for size in sizes:
                 speed = entry["speed"][engine][size]
@@ -159,25 +186,66 @@ def table(results: Mapping[str, Any]) -> str:
                 cells.append(unit if first else f"{speed['ratio']['median']:.2f}×")  # noqa: RUF001
         cells.append(duration(entry["training_seconds"]["mean"]))
         lines.append(cells)
-    return "\n".join([*markdown(heads, lines), "", *differences(results), "", *_notes(results)]) + "\n"
+    return Table(heads, lines)
 
 
-def differences(results: Mapping[str, Any]) -> list[str]:
-    """A table in Markdown for the teacher and each baseline: BLEU less theirs, means over the seeds, largest p."""
+def differences(results: Mapping[str, Any]) -> list[Table]:
+    """A table for the teacher and each baseline: BLEU less theirs, means over the seeds, with the largest p."""
     tests = list(results["rows"][0]["scores"])
-    lines = []
+    found = []
     for baseline in ("teacher", *results["config"]["baselines"]):
         title = results["config"]["methods"][baseline]["title"] if baseline != "teacher" else "teacher"
-        rows = []
+        lines = []
         for entry in results["rows"][1:]:
             against = [entry["scores"][test]["against"][baseline] for test in tests]
-            if all(any(found) for found in against):
-                rows.append(
-                    [_name(entry), *(_difference([result["bleu"] for result in found if result]) for found in against)]
-                )
-        if rows:
-            lines += ["", *markdown([f"BLEU less that of: {title}", *tests], rows)]
-    return lines[1:]
+            if all(any(seeds) for seeds in against):
+                cells = [_difference([seed["bleu"] for seed in seeds if seed]) for seeds in against]
+                lines.append([_name(entry), *cells])
+        if lines:
+            found.append(Table([f"BLEU less that of: {title}", *tests], lines))
+    return found
+
+
+def beside_the_paper(results: Mapping[str, Any]) -> list[Table]:
+    """What the paper reports for each shape (the config's `paper`), and the same of these runs on the first test."""
+    paper = results["config"].get("paper")
+    if not paper:
+        return []
+    test = next(test for test in results["config"]["evaluated"] if test != "valid")
+    metric = "paper" if "paper" in results["signatures"] else "bleu"
+    rows = {(entry["method"], entry["preset"]): entry for entry in results["rows"]}
+    teacher = rows["teacher", None]
+    lines = []
+    for preset, figures in paper.items():
+        student, other = rows.get(("wd", preset)), rows.get(("kd", preset))
+        if student is None or other is None:
+            continue
+        score, of_teacher, of_other = (entry["scores"][test][metric]["mean"] for entry in (student, teacher, other))
+        own = {
+            "size": f"{student['parameters'] / teacher['parameters']:.2f}",
+            "speed": f"{list(student['speed']['fairseq'].values())[-1]['ratio']['median']:.2f}×",  # noqa: RUF001
+            "teacher": f"{score - of_teacher:+.2f}",
+            "kd": f"{score - of_other:+.2f}",
+        }
+        theirs = [f"{figures['size']:.2f}", f"{figures['speed']:.2f}×"]  # noqa: RUF001
+        theirs += [f"{figures['teacher']:+.2f}", f"{figures['kd']:+.2f}"]
+        lines += [[f"{preset.upper()}, the paper", *theirs], [f"{preset.upper()}, here", *own.values()]]
+    return [Table(["WD student", "size", "speed", "BLEU less the teacher's", "BLEU less the KD student's"], lines)]
+
+
+def scores(results: Mapping[str, Any]) -> str:
+    """Every score as a line of comma-separated values, in full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "preset", "parameters", "test", "metric", "mean", "sd", "seeds", "training seconds"])
+    for entry in results["rows"]:
+        for test, metrics in entry["scores"].items():
+            for metric in results["signatures"]:
+                score = metrics[metric]
+                system = [entry["method"], entry["preset"] or "", entry["parameters"], test, metric]
+                values = [score["mean"], "" if score["sd"] is None else score["sd"], len(score["values"])]
+                writer.writerow([*system, *values, entry["training_seconds"]["mean"]])
+    return text.getvalue()
 
 
 def _difference(found: Sequence[Mapping[str, float]]) -> str:
@@ -190,6 +258,20 @@ def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(line[index]) for line in [heads, *lines]) for index in range(len(heads))]
     rule = ":" + "-" * (widths[0] + 1) + "|" + "|".join("-" * (width + 1) + ":" for width in widths[1:])
     return [_line(heads, widths), f"|{rule}|", *(_line(line, widths) for line in lines)]
+
+
+def latex(table: Table) -> list[str]:
+    """A table for the package booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join("".join(_LATEX.get(character, character) for character in cell) for cell in cells) + r" \\"
+
+    columns = "l" + "r" * (len(table.heads) - 1)
+    head = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(table.heads), r"\midrule"]
+    return [*head, *map(line, table.lines), r"\bottomrule", r"\end{tabular}"]
+
+
+_LATEX = {"±": r"$\pm$", "×": r"$\times$", **{character: f"\\{character}" for character in "&%$#_{}"}}  # noqa: RUF001
 
 
 def _name(entry: Mapping[str, Any]) -> str:
@@ -215,9 +297,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         f"median of {benchmark['repetitions']} repetitions in turn.",
         "- Training: seconds of the trainings alone; for two phases their sum; without the teacher's for students.",
     ]
+    notes += [f"- {TITLES[metric]} {signature}" for metric, signature in results["signatures"].items()]
     notes += [
-        f"- BLEU {results['signatures']['bleu']}",
-        f"- chrF {results['signatures']['chrf']}",
         f"- {where['gpu'] or where['cpu']}, {where['cpu_count']} CPU cores; {versions}",
         f"- SHA-256 of config.yaml: {results['config_sha256'] or 'none, the run had other settings'}",
     ]
@@ -232,9 +313,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json and table.md")
     options = parser.parse_args()
     results = collect(read(options.config), (options.experiment / "config.yaml").read_bytes(), options.work)
-    text = table(results)
+    found = tables(results)
+    text = "\n".join(
+        [*(line for table in found for line in [*markdown(table.heads, table.lines), ""]), *_notes(results)]
+    )
     for name, content in (
-        ("table.md", text),
+        ("table.md", text + "\n"),
+        ("table.tex", "\n".join(line for table in found for line in [*latex(table), ""])),
+        ("scores.csv", scores(results)),
         ("results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n"),
     ):
         with writing(options.output / name) as temporary:

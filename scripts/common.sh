@@ -52,6 +52,25 @@ same_options() {
     fi
 }
 
+# references FILE: the references of a test set, one or, with .0, .1, ... behind its name, several.
+references() {
+    if [[ -e $1 ]]; then echo "$1"; else compgen -G "$1.[0-9]" || die "$1: no such file, and no $1.0"; fi
+}
+
+# fetch FOLDER SHA256 ADDRESS: a file of that name in the folder, downloaded unless it is there already. What an
+# interrupted download left is gone on with.
+fetch() {
+    local folder=$1 checksum=$2 address=$3 file
+    file=$folder/$(basename "$address")
+    if [[ ! -e $file ]]; then
+        mkdir -p "$folder"
+        curl --fail --location --silent --show-error --retry 3 --continue-at - --output "$file.part" "$address" \
+            || die "cannot download $address; put the file into $folder"
+        mv "$file.part" "$file"
+    fi
+    echo "$checksum  $file" | sha256sum --check --quiet >&2 || die "$file: its SHA-256 is not $checksum; remove it"
+}
+
 # On a GPU fairseq trains in fp16; without one it needs --cpu.
 has_gpu() {
     python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'

@@ -5,24 +5,41 @@
 #
 #   --model MODEL        fairseq checkpoint, or CTranslate2 folder
 #   --prepared DIR       output of prepare.sh: spm.model, pieces/ and data-bin/
-#   --raw DIR            holds the references, NAME.LANG
+#   --raw DIR            holds the references, NAME.LANG, or NAME.LANG.0, NAME.LANG.1, ... if there are several
 #   --source LANG        source language
 #   --target LANG        target language
-#   --output DIR         receives, for each test set, NAME.pieces, NAME.txt and NAME.json
+#   --output DIR         receives, for each test set, NAME.pieces, NAME.txt and NAME.json; with --paper NAME.paper.json
 #   --tests "A B"        names of the test sets (default: test)
 #   --beam N             beam (default: 5)
 #   --length-penalty P   scores are divided by the length to this power (default: 1.0)
+#   --search FILE        takes both from what tune.sh chose
+#   --metrics "A B"      of weightdistill evaluate (default: bleu chrf)
+#   --paper "OPTIONS"    score a second time as a paper did, e.g. "--lowercase --tokenize moses:en --smooth none"
 source "$(dirname "$0")/common.sh"
 
 MODEL='' PREPARED='' RAW='' SOURCE='' TARGET='' OUTPUT='' TESTS=test BEAM=5 LENGTH_PENALTY=1.0
+SEARCH='' METRICS='bleu chrf' PAPER=''
 options "$@"
 need --model "$MODEL"; need --prepared "$PREPARED"; need --raw "$RAW"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 
+if [[ -n $SEARCH ]]; then
+    [[ -e $SEARCH ]] || die "$SEARCH: no such file; tune.sh writes it"
+    read -r BEAM LENGTH_PENALTY < <(python -c '
+import json, sys
+chosen = json.load(open(sys.argv[1]))["chosen"]
+print(chosen["beam"], chosen["length_penalty"])' "$SEARCH") || die "$SEARCH: not what tune.sh writes"
+fi
+read -ra paper <<< "$PAPER"
 mkdir -p "$OUTPUT"
 for name in $TESTS; do
     weightdistill translate "$MODEL" --data "$PREPARED/data-bin" --input "$PREPARED/pieces/$name.$SOURCE" \
         --output "$OUTPUT/$name.pieces" --beam "$BEAM" --length-penalty "$LENGTH_PENALTY"
     python -m weightdistill.subwords decode "$PREPARED/spm.model" < "$OUTPUT/$name.pieces" > "$OUTPUT/$name.txt"
-    weightdistill evaluate "$OUTPUT/$name.txt" --reference "$RAW/$name.$TARGET" --json "$OUTPUT/$name.json"
+    readarray -t references < <(references "$RAW/$name.$TARGET")
+    # shellcheck disable=SC2086 # the names of metrics are words
+    weightdistill evaluate "$OUTPUT/$name.txt" "${references[@]/#/--reference=}" \
+        $(printf -- '--metric %s ' $METRICS) --json "$OUTPUT/$name.json"
+    [[ -z $PAPER ]] || weightdistill evaluate "$OUTPUT/$name.txt" "${references[@]/#/--reference=}" --metric bleu \
+        "${paper[@]}" --json "$OUTPUT/$name.paper.json"
 done

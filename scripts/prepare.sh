@@ -3,7 +3,8 @@
 #
 #   scripts/prepare.sh --raw DIR --source LANG --target LANG --output DIR [options]
 #
-#   --raw DIR        holds train.LANG and valid.LANG, and one file per test set and language (NAME.LANG)
+#   --raw DIR        holds train.LANG and valid.LANG, and one file per test set and language (NAME.LANG); a set with several
+#                    references has NAME.LANG.0, NAME.LANG.1, ..., of which the first is binarised
 #   --source LANG    source language, the file name's ending
 #   --target LANG    target language
 #   --output DIR     receives spm.model, pieces/ and data-bin/; a finished output is left as it is
@@ -21,18 +22,19 @@ same_options "$OUTPUT" "$described"
 
 # Bad text is refused here, by file and line, before anything is built on it.
 for split in train valid $TESTS; do
-    for lang in "$SOURCE" "$TARGET"; do
-        file=$RAW/$split.$lang
+    readarray -t files < <(references "$RAW/$split.$TARGET")
+    lines=$(wc -l < "$RAW/$split.$SOURCE") || die "$RAW/$split.$SOURCE: missing; --raw needs it"
+    for file in "$RAW/$split.$SOURCE" "${files[@]}"; do
         [[ -s $file ]] || die "$file: missing or empty; --raw needs $split.$SOURCE and $split.$TARGET"
         iconv -f utf-8 -t utf-8 "$file" > /dev/null 2>&1 \
             || die "$file: line $(grep -naxvm1 '.*' "$file" | cut -d: -f1) is not UTF-8; convert the file first"
         empty=$(awk 'NF == 0 { print NR; exit }' "$file")
         [[ -z $empty ]] || die "$file: line $empty is empty; drop that pair from both sides"
+        [[ $(wc -l < "$file") -eq $lines ]] \
+            || die "$RAW/$split: $lines lines of $SOURCE but $(wc -l < "$file") of $TARGET; the sides must align"
     done
-    source_lines=$(wc -l < "$RAW/$split.$SOURCE") target_lines=$(wc -l < "$RAW/$split.$TARGET")
-    [[ $source_lines -eq $target_lines ]] \
-        || die "$RAW/$split: $source_lines lines of $SOURCE but $target_lines of $TARGET; the sides must align"
-    echo "$split: $source_lines sentence pairs"
+    [[ ${#files[@]} -gt 0 ]] || die "$RAW/$split.$TARGET: missing; --raw needs it"
+    echo "$split: $lines sentences, ${#files[@]} translations of each"
 done
 
 mkdir -p "$OUTPUT/pieces"
@@ -43,8 +45,8 @@ if [[ ! -e $OUTPUT/spm.model ]]; then
 fi
 for split in train valid $TESTS; do
     for lang in "$SOURCE" "$TARGET"; do
-        python -m weightdistill.subwords encode "$OUTPUT/spm.model" < "$RAW/$split.$lang" \
-            > "$OUTPUT/pieces/$split.$lang"
+        first=$(references "$RAW/$split.$lang" | head -n 1)
+        python -m weightdistill.subwords encode "$OUTPUT/spm.model" < "$first" > "$OUTPUT/pieces/$split.$lang"
     done
 done
 

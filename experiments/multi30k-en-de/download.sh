@@ -4,7 +4,8 @@
 #   experiments/multi30k-en-de/download.sh --output DIR [--data-dir DIR]
 #
 #   --output DIR     receives train, valid, test_2016_flickr and test_2017_flickr, each .en and .de
-#   --data-dir DIR   a folder that holds the .gz files already (default: $MULTI30K_DIR, else they are downloaded)
+#   --data-dir DIR   folder of the .gz files, which are downloaded unless they are there (default: $MULTI30K_DIR, else
+#                    OUTPUT/archives)
 #
 # Every file is checked against its SHA-256, wherever it came from.
 source "$(dirname "$0")/../../scripts/common.sh"
@@ -12,6 +13,7 @@ source "$(dirname "$0")/../../scripts/common.sh"
 OUTPUT='' DATA_DIR=${MULTI30K_DIR:-}
 options "$@"
 need --output "$OUTPUT"
+DATA_DIR=${DATA_DIR:-$OUTPUT/archives}
 ADDRESS=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
 mkdir -p "$OUTPUT"
 
@@ -19,18 +21,9 @@ while read -r checksum file; do
     name=${file%.gz}
     name=${name/#val./valid.}
     [[ -e $OUTPUT/$name ]] && continue
-    archive=$OUTPUT/$file.part
-    if [[ -n $DATA_DIR ]]; then
-        [[ -e $DATA_DIR/$file ]] || die "$DATA_DIR/$file: not there; --data-dir must hold all the .gz files"
-        cp "$DATA_DIR/$file" "$archive"
-    else
-        curl --fail --location --silent --show-error --retry 3 --output "$archive" "$ADDRESS/$file" \
-            || die "cannot download $ADDRESS/$file; name a local copy with --data-dir"
-    fi
-    echo "$checksum  $archive" | sha256sum --check --quiet || die "$file: its SHA-256 is not $checksum"
-    gunzip --stdout < "$archive" > "$OUTPUT/$name.part"
+    fetch "$DATA_DIR" "$checksum" "$ADDRESS/$file"
+    gunzip --stdout < "$DATA_DIR/$file" > "$OUTPUT/$name.part"
     mv "$OUTPUT/$name.part" "$OUTPUT/$name"
-    rm "$archive"
 done <<'SUMS'
 e1d89f49b9f003db6bb35c24382eb56531fec4e3840cb704cf36f0c0e192b62d train.en.gz
 d71259ddb13479e1c9cac315c123493b7e97d2c996465b76d885a80a9e8daccd train.de.gz

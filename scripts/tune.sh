@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Choose beam and length penalty for a model: those with which its translation of the validation set has the highest BLEU.
+#
+#   scripts/tune.sh --model MODEL --prepared DIR --raw DIR --source LANG --target LANG --output FILE [options]
+#
+#   --model MODEL             CTranslate2 folder (fast), or fairseq checkpoint
+#   --prepared DIR            output of prepare.sh: spm.model, pieces/ and data-bin/
+#   --raw DIR                 holds the references
+#   --source LANG             source language
+#   --target LANG             target language
+#   --output FILE             JSON with all scores and the choice, for evaluate.sh --search
+#   --valid NAME              the validation set (default: valid)
+#   --beams "A B"             to choose from (default: 4 6)
+#   --length-penalties "A B"  to choose from (default: 0.6 1.0 1.4)
+source "$(dirname "$0")/common.sh"
+
+MODEL='' PREPARED='' RAW='' SOURCE='' TARGET='' OUTPUT='' VALID=valid BEAMS='4 6' LENGTH_PENALTIES='0.6 1.0 1.4'
+options "$@"
+need --model "$MODEL"; need --prepared "$PREPARED"; need --raw "$RAW"
+need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
+
+for beam in $BEAMS; do
+    for penalty in $LENGTH_PENALTIES; do
+        folder=$OUTPUT.tried/$beam-$penalty
+        [[ -e $folder/$VALID.json ]] || "$ROOT/scripts/evaluate.sh" --model "$MODEL" --prepared "$PREPARED" --raw "$RAW" \
+            --source "$SOURCE" --target "$TARGET" --output "$folder" --tests "$VALID" --metrics bleu \
+            --beam "$beam" --length-penalty "$penalty"
+    done
+done
+python - "$OUTPUT" "$VALID" <<'END'
+import json, pathlib, sys
+output, valid = pathlib.Path(sys.argv[1]), sys.argv[2]
+tried = []
+for folder in sorted(pathlib.Path(f"{output}.tried").iterdir()):
+    beam, penalty = folder.name.split("-")
+    score = json.loads((folder / f"{valid}.json").read_text())["systems"][0]["bleu"]["score"]
+    tried.append({"beam": int(beam), "length_penalty": float(penalty), "bleu": score})
+chosen = max(tried, key=lambda entry: entry["bleu"])
+writing = output.with_name(output.name + ".writing")
+writing.write_text(json.dumps({"chosen": chosen, "tried": tried}, indent=2) + "\n")
+writing.replace(output)
+print(f"beam {chosen['beam']}, length penalty {chosen['length_penalty']}: {chosen['bleu']:.2f} BLEU on {valid}")
+END
