@@ -76,8 +76,23 @@ has_gpu() {
     python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 }
 
+# passes OPTIONS...: with --batch-tokens N among them, how many passes of --max-tokens each make an update of N tokens on
+# the GPUs of all nodes. The paper's batch so fits on one GPU as on eight.
+passes() {
+    local batch='' tokens='' devices
+    while [[ $# -gt 0 ]]; do
+        [[ $1 != --batch-tokens ]] || batch=$2
+        [[ $1 != --max-tokens ]] || tokens=$2
+        shift
+    done
+    [[ -n $batch ]] || { echo 1; return; }
+    [[ -n $tokens ]] || die "--batch-tokens needs --max-tokens, the tokens of one pass on one GPU"
+    devices=$(python -c 'import torch; print(max(1, torch.cuda.device_count()))')
+    echo $(((batch + tokens * devices * ${SLURM_NNODES:-1} - 1) / (tokens * devices * ${SLURM_NNODES:-1})))
+}
+
 # train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin; on a GPU in fp16 unless the options say --amp or
-# --bf16, without one on the CPU. It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a
+# --bf16, without one on the CPU. --batch-tokens N sets --update-freq to what the GPUs need. It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a
 # training.json, is left as it is.
 train() {
     local save=$1 data=$2 device=(--cpu)
@@ -104,12 +119,18 @@ train() {
         return
     fi
     echo "$described" > "$save/options.txt"
+    local updates=(--update-freq "$(passes "$@")") own=()
+    while [[ $# -gt 0 ]]; do
+        if [[ $1 == --batch-tokens ]]; then shift 2; else own+=("$1"); shift; fi
+    done
+    set -- "${own[@]}"
+    [[ ${updates[1]} != 1 ]] || updates=()  # what the options say
     if has_gpu; then
         device=(--fp16)
         [[ " $* " != *" --amp "* && " $* " != *" --bf16 "* ]] || device=()
     fi
     fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
-        --num-workers 0 --required-batch-size-multiple 1 --log-format simple "$@"
+        --num-workers 0 --required-batch-size-multiple 1 --log-format simple "${updates[@]}" "$@"
     python -m fairseq_plugins.training_record "$save"
 }
 

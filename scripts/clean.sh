@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Corpora as they are published -> the text that prepare.sh reads: punctuation normalised (sacremoses), Romanian letters in
+# one form, Chinese segmented (jieba), training pairs filtered. What each step left out is counted in OUTPUT/counts.json.
+#
+#   scripts/clean.sh --train "A B" --valid PREFIX --tests "NAME=PREFIX ..." --source LANG --target LANG --output DIR [options]
+#
+#   --train "A B"        prefixes of parallel text, A.LANG or A.LANG.gz for both languages, a sentence a line
+#   --valid PREFIX       the validation set, in the same form; its references may be PREFIX.LANG.0, PREFIX.LANG.1, ...
+#   --tests "NAME=P .."  the test sets in that form, and the names that they get
+#   --source LANG        source language
+#   --target LANG        target language
+#   --output DIR         receives train, valid and the test sets, each with both languages as endings
+#   --segment HOW        Chinese into words by jieba, or into characters (default: jieba)
+#   --max-length N       most words of a side in training; 0: any (default: 175)
+#   --max-ratio R        largest ratio of both lengths in training; 0: any (default: 1.5)
+#   --threads N          processes of sacremoses (default: 2)
+#
+# In training, empty sides and all but the first of equal pairs are left out. Validation and test sets lose nothing: an
+# empty line there is an error. Of references only letters are normalised, and they are not segmented.
+source "$(dirname "$0")/common.sh"
+
+TRAIN='' VALID='' TESTS='' SOURCE='' TARGET='' OUTPUT='' SEGMENT=jieba MAX_LENGTH=175 MAX_RATIO=1.5 THREADS=2
+options "$@"
+need --train "$TRAIN"; need --valid "$VALID"; need --tests "$TESTS"
+need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
+[[ $SEGMENT == jieba || $SEGMENT == characters ]] || die "--segment must be jieba or characters, but is $SEGMENT"
+
+# letters LANG: Romanian s and t with a comma below, which older texts have with a cedilla
+letters() {
+    case $1 in
+        ro) sed 's/Ş/Ș/g; s/ş/ș/g; s/Ţ/Ț/g; s/ţ/ț/g' ;;
+        *) cat ;;
+    esac
+}
+
+# normalised LANG: from standard input to standard output, line by line
+normalised() {
+    case $1 in
+        zh) if [[ $SEGMENT == jieba ]]; then python -m jieba --quiet --delimiter ' '; else python -c '
+import sys
+from sacrebleu.tokenizers.tokenizer_zh import TokenizerZh
+tokenise = TokenizerZh()
+for line in sys.stdin:
+    print(tokenise(line.rstrip("\n")))'; fi ;;
+        *) sacremoses --quiet --language "$1" --processes "$THREADS" normalize --normalize-quote-commas \
+            --normalize-numbers --remove-control-chars | letters "$1" ;;
+    esac
+}
+
+# text FILE: its lines, whether it is gzipped or not
+text() {
+    if [[ -e $1 ]]; then cat "$1"; elif [[ -e $1.gz ]]; then gunzip --stdout "$1.gz"; else die "$1: no such file"; fi
+}
+
+mkdir -p "$OUTPUT"
+work=$OUTPUT/unclean
+mkdir -p "$work"
+# Checked before anything is joined: one corpus whose sides do not align would shift all that follow it.
+for prefix in $TRAIN; do
+    name=$work/$(basename "$prefix")
+    for language in "$SOURCE" "$TARGET"; do text "$prefix.$language" > "$name.raw.$language"; done
+    weightdistill clean --source "$name.raw.$SOURCE" --target "$name.raw.$TARGET" --output-source "$name.$SOURCE" \
+        --output-target "$name.$TARGET" --drop-empty
+    for language in "$SOURCE" "$TARGET"; do
+        normalised "$language" < "$name.$language" >> "$work/joined.writing.$language"
+        rm "$name.raw.$language" "$name.$language"
+    done
+done
+for language in "$SOURCE" "$TARGET"; do mv "$work/joined.writing.$language" "$work/joined.$language"; done
+weightdistill clean --source "$work/joined.$SOURCE" --target "$work/joined.$TARGET" \
+    --output-source "$OUTPUT/train.$SOURCE" --output-target "$OUTPUT/train.$TARGET" \
+    --max-length "$MAX_LENGTH" --max-ratio "$MAX_RATIO" --deduplicate --drop-empty --json "$OUTPUT/counts.json"
+for set in "valid=$VALID" $TESTS; do
+    name=${set%%=*} prefix=${set#*=}
+    text "$prefix.$SOURCE" | letters "$SOURCE" | normalised "$SOURCE" > "$OUTPUT/$name.$SOURCE"
+    readarray -t files < <(references "$prefix.$TARGET")
+    [[ ${#files[@]} -gt 0 ]] || die "$prefix.$TARGET: no such file"
+    for file in "${files[@]}"; do
+        # its number, if there are several
+        letters "$TARGET" < "$file" > "$OUTPUT/$name.$TARGET${file#"$prefix.$TARGET"}"
+    done
+    echo "$name: $(wc -l < "$OUTPUT/$name.$SOURCE") sentences, ${#files[@]} translations of each"
+done
+rm -r "$work"
