@@ -444,6 +444,31 @@ def benchmark_training(
     _write_json(json_file, result.as_dict())
 
 
+@app.command()
+def plan(
+    config: Annotated[list[Path], typer.Argument(help="Settings of an experiment; later files replace earlier ones.")],
+    tflops: Annotated[
+        float | None, typer.Option(help="10^12 operations a second of a large matrix product; default: measured here.")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs that train, 0: a CPU; default: those here.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Say before an experiment what it costs: updates, parameters, time, memory, disk."""
+    from dataclasses import replace
+
+    from weightdistill.plan import Machine, read_config
+    from weightdistill.plan import plan as run
+
+    _require_writable(json_file)
+    settings = read_config(config)
+    machine = Machine(tflops * 1e12) if tflops else Machine.here()
+    if gpus is not None:
+        machine = replace(machine, devices=max(1, gpus), kind="cuda" if gpus else "cpu")
+    result = run(settings, machine)
+    typer.echo(result.table())
+    _write_json(json_file, result.as_dict())
+
+
 def main() -> None:
     """Run the command line; unusable input ends with one line on standard error and exit code 2."""
     try:

@@ -1,0 +1,403 @@
+"""What an experiment will cost, from its settings alone: updates, parameters, time, memory, disk, decoding.
+
+Counts parameters exactly and floating-point operations nearly so. Seconds and bytes of memory are estimates: their
+constants were fitted to runs on CPUs (`experiments/multi30k-en-de`, `experiments/training-speed`); those for GPUs are
+what fairseq is known to reach, and were not measured. Knows settings, no data and no models.
+"""
+
+import math
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from weightdistill.errors import DistillationError
+from weightdistill.grouping import group_weights
+from weightdistill.layout import Axis, parse
+from weightdistill.shape import TEACHERS, StackShape, TransformerShape, student_shape
+
+EFFICIENCY = {"cpu": 0.75, "cuda": 0.25}
+"""Share of the speed of a large matrix product that a training reaches."""
+LAYER_SECONDS = {"cpu": 10e-3, "cuda": 1e-3}
+"""What each layer of a model adds to an update besides, in seconds, forth and back."""
+DECODING_SHARE = 0.2
+"""Share of the training's speed that beam search reaches in CTranslate2."""
+FILLED = 0.9
+"""Share of a batch's largest number of tokens that its sentences fill."""
+_NORMS = {"encoder": ("self_attn", "final"), "decoder": ("self_attn", "encoder_attn", "final")}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Transformer as far as its cost goes.
+
+    Attributes:
+        shape: of its stacks.
+        vocabulary: words of each side.
+        tied: which embeddings are one matrix: `none`, `decoder` (both of the target) or `all`.
+        pre_norm: whether each stack ends with a norm.
+    """
+
+    shape: TransformerShape
+    vocabulary: int
+    tied: str = "none"
+    pre_norm: bool = False
+
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        """Sizes of all weights, each tied one once, by fairseq's names."""
+        names = ["encoder.embed_tokens.weight"]
+        same_width = self.shape.encoder.width == self.shape.decoder.width
+        if self.tied != "all" or not same_width:
+            names.append("decoder.embed_tokens.weight")
+        if self.tied == "none":
+            names.append("decoder.output_projection.weight")
+        for stack, norms in _NORMS.items():
+            if self.pre_norm:
+                names += _with_bias(f"{stack}.layer_norm")
+            for layer in range(getattr(self.shape, stack).layers):
+                parts = ["fc1", "fc2", *(f"{norm}_layer_norm" for norm in norms)]
+                parts += [f"{norm}.{role}_proj" for norm in norms[:-1] for role in ("q", "k", "v", "out")]
+                for part in parts:
+                    names += _with_bias(f"{stack}.layers.{layer}.{part}")
+        return {name: self._size(name) for name in names}
+
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(map(math.prod, self.weights().values()))
+
+    def operations(self, source_tokens: float, target_tokens: float, length: float) -> float:
+        """Floating-point operations of a forward pass.
+
+        Args:
+            source_tokens: tokens that the encoder reads.
+            target_tokens: tokens that the decoder predicts.
+            length: tokens of a sentence, for attention.
+        """
+        total = 0.0
+        for name, size in self.weights().items():
+            if len(size) == 2 and "embed" not in name:
+                keys = "encoder_attn.k" in name or "encoder_attn.v" in name
+                total += 2 * math.prod(size) * (source_tokens if name.startswith("encoder") or keys else target_tokens)
+        if self.tied != "none":  # the output projection is an embedding
+            total += 2 * self.vocabulary * self.shape.decoder.width * target_tokens
+        encoder, decoder = self.shape.encoder, self.shape.decoder
+        attention = encoder.layers * encoder.width * source_tokens + 2 * decoder.layers * decoder.width * target_tokens
+        return total + 4 * attention * length
+
+    def layers(self) -> int:
+        """Layers of both stacks."""
+        return self.shape.encoder.layers + self.shape.decoder.layers
+
+    def activations(self, tokens: float) -> float:
+        """Numbers that a training keeps for its backward pass, of as many source and target tokens."""
+        encoder, decoder = self.shape.encoder, self.shape.decoder
+        layers = encoder.layers * (14 * encoder.width + 3 * encoder.ffn)
+        layers += decoder.layers * (24 * decoder.width + 3 * decoder.ffn)
+        return tokens * (layers + 2 * self.vocabulary)
+
+    def _size(self, name: str) -> tuple[int, ...]:
+        meaning = parse(name)
+        if meaning is None:
+            raise DistillationError(f"the layout does not know {name}")
+        sizes = {Axis.SOURCE_VOCABULARY: self.vocabulary, Axis.TARGET_VOCABULARY: self.vocabulary}
+        for stack in ("ENCODER", "DECODER"):
+            own: StackShape = getattr(self.shape, stack.lower())
+            sizes |= {Axis[f"{stack}_{axis}"]: own.width for axis in ("RESIDUAL", "GAIN", "HEADS")}
+            sizes[Axis[f"{stack}_FFN"]] = own.ffn
+        return tuple(sizes[axis] for axis in meaning.weight_class.axes)
+
+
+def generator_cost(teacher: Model, student: Model) -> tuple[int, float]:
+    """Parameters of the generator (default options), and operations of one forward pass of it.
+
+    Raises:
+        DistillationError: the student cannot be generated from the teacher.
+    """
+    sizes, wanted = teacher.weights(), student.weights()
+    for name in wanted:  # a class that the student unties comes from the tied one
+        sizes.setdefault(name, teacher._size(name))
+    parameters, operations = 0, 0.0
+    for group in group_weights(sizes, wanted):
+        before, after = sizes[group.teacher_names[0]], wanted[group.student_names[0]]
+        depth, layers = len(group.student_names), len(group.teacher_names)
+        parameters += 2 * depth * math.prod(after)
+        lengths = {len(subset) for subset in group.subsets}
+        parameters += len(lengths) * max(lengths)  # W_L
+        if depth < layers:
+            operations += 2 * layers * math.prod(before)
+        for old, new in zip(before, after, strict=True):
+            if old != new:
+                parameters += old * new
+                operations += 2 * depth * math.prod(before) * new
+    return parameters, operations
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What trains.
+
+    Attributes:
+        operations_per_second: of a large matrix product on one device.
+        devices: GPUs; 1 for a CPU.
+        kind: `cpu` or `cuda`.
+    """
+
+    operations_per_second: float
+    devices: int = 1
+    kind: str = "cpu"
+
+    @classmethod
+    def here(cls, width: int = 1536, seconds: float = 1.0) -> "Machine":
+        """Measure this machine: a matrix product in fp16 on a GPU, in float32 on all threads of a CPU."""
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+        matrix = torch.randn(width, width, device=kind, dtype=torch.float16 if kind == "cuda" else torch.float32)
+        best, begin = math.inf, time.perf_counter()
+        while time.perf_counter() - begin < seconds:
+            start = time.perf_counter()
+            for _ in range(4):
+                product = matrix @ matrix
+            product[0, 0].item()  # waits for a GPU
+            best = min(best, (time.perf_counter() - start) / 4)
+        return cls(2 * width**3 / best, max(1, torch.cuda.device_count()), kind)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training, or the decoding of a corpus.
+
+    Attributes:
+        name: what it makes.
+        updates: updates, or sentences to decode.
+        tokens: tokens of an update in all passes and on all devices; target tokens of a sentence.
+        parameters: that are trained, or that translate.
+        seconds: estimate.
+        memory: bytes on each device, estimate.
+        disk: bytes that it leaves.
+    """
+
+    name: str
+    updates: int
+    tokens: float
+    parameters: int
+    seconds: float
+    memory: float
+    disk: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of an experiment in their order."""
+
+    stages: list[Stage]
+    machine: Machine
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain dictionaries, lists, strings and numbers, for JSON."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """The stages as text, with their sum."""
+        from weightdistill.benchmark import text_table
+
+        rows = [
+            [
+                stage.name,
+                f"{stage.updates:,}",
+                f"{stage.tokens:,.0f}",
+                f"{stage.parameters:,}",
+                _duration(stage.seconds),
+                _size(stage.memory),
+                _size(stage.disk),
+            ]
+            for stage in self.stages
+        ]
+        total = sum(stage.seconds for stage in self.stages), sum(stage.disk for stage in self.stages)
+        largest = max(stage.memory for stage in self.stages)
+        rows.append(["all, one after the other", "", "", "", _duration(total[0]), _size(largest), _size(total[1])])
+        heads = ["stage", "updates", "tokens each", "parameters", "time", "memory", "disk"]
+        speed = f"{self.machine.operations_per_second / 1e12:.2f}e12 operations a second"
+        return "\n".join([text_table(heads, rows), f"on {self.machine.devices} {self.machine.kind} with {speed}"])
+
+
+def read_config(paths: Sequence[Path]) -> dict[str, Any]:
+    """The settings of an experiment: YAML files, of which later ones add to and replace what earlier ones say.
+
+    Raises:
+        DistillationError: a file that cannot be read, or that holds no settings.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise DistillationError(f"{path} cannot be read as settings: {' '.join(str(error).split())}") from error
+        if not isinstance(found, dict):
+            raise DistillationError(f"{path} must hold an experiment's settings, but holds {type(found).__name__}")
+        merged = _merge(merged, found)
+    return merged
+
+
+def plan(config: Mapping[str, Any], machine: Machine) -> Plan:
+    """What each stage of an experiment takes.
+
+    Args:
+        config: its settings, with `size`: the number of `pairs` and of target `tokens` of the training data.
+        machine: what trains.
+
+    Raises:
+        DistillationError: settings that lack something, or that name no known shape.
+    """
+    for field in ("size", "teacher", "students", "methods", "vocabulary"):
+        if field not in config:
+            raise DistillationError(f"the settings lack {field}; give all files of the experiment, the last one last")
+    return Plan(list(_stages(config, machine)), machine)
+
+
+def _stages(config: Mapping[str, Any], machine: Machine) -> Iterator[Stage]:
+    pairs, tokens = config["size"]["pairs"], config["size"]["tokens"]
+    reduced = config.get("reduced", {})
+    training = reduced.get("training", "")
+    options = _options(config["teacher"]["options"], reduced.get("teacher", ""), training)
+    teacher = _teacher(options, config["vocabulary"])
+    yield _training("teacher", options, tokens, teacher, machine)
+    corpora = {"real": 1.0}
+    for name, corpus in config.get("corpora", {}).items():
+        how = _options(corpus["options"])
+        corpora[name] = float(how.get("real", 1)) + float(how.get("distilled", 1))
+        yield _decoding(f"corpus {name}", pairs, tokens / pairs, int(how.get("beam", 5)), teacher, machine)
+    for name, method in config["methods"].items():
+        data = tokens * corpora[method.get("data", "real")]
+        cached = bool(method.get("cache"))
+        weight = method.get("weight", config["distillation"]["weight"])
+        at_work = teacher if weight and not cached else None
+        for preset, seeds in method.get("students", config["students"]).items():
+            student = replace(teacher, shape=student_shape(preset, teacher.shape))
+            kinds = ("phase1", "phase2") if "generator" in method else ("student",)
+            for kind in kinds:
+                key = f"{kind}_options"
+                how = _options(config[key], method.get("options", ""), method.get(key, ""), training)
+                label = f"{name} {preset}" + (f", {kind[:-1]} {kind[-1]}" if kind != "student" else "")
+                generated_from = teacher if kind == "phase1" else None
+                stage = _training(label, how, data, student, machine, at_work, generated_from)
+                times = len(seeds)
+                yield replace(
+                    stage,
+                    name=stage.name + (f" ({times} seeds)" if times > 1 else ""),
+                    seconds=stage.seconds * times,
+                    disk=stage.disk * times,
+                )
+
+
+def _training(
+    name: str,
+    options: Mapping[str, str],
+    tokens: float,
+    model: Model,
+    machine: Machine,
+    teacher: Model | None = None,
+    generated_from: Model | None = None,
+) -> Stage:
+    largest = float(options.get("max-tokens", 4096))
+    one_pass = largest * FILLED * machine.devices
+    passes = int(options.get("update-freq", 1))
+    if "batch-tokens" in options:
+        passes = math.ceil(float(options["batch-tokens"]) / (largest * machine.devices))
+    per_update = one_pass * passes
+    updates = int(options["max-update"]) if "max-update" in options else 10**9
+    if "max-epoch" in options:
+        updates = min(updates, math.ceil(int(options["max-epoch"]) * tokens / per_update))
+    if updates == 10**9:
+        raise DistillationError(f"{name}: the options must have --max-update or --max-epoch")
+    length = 30.0
+    operations = 3 * model.operations(per_update, per_update, length)
+    trained, layers = model.parameters(), 3.0 * model.layers()
+    if teacher is not None:
+        operations += teacher.operations(per_update, per_update, length)
+        layers += teacher.layers()
+    seconds = LAYER_SECONDS[machine.kind] * layers / 3 * passes
+    own = trained
+    if generated_from is not None:
+        own, of_generator = generator_cost(generated_from, model)
+        operations += 3 * of_generator * passes * machine.devices
+    seconds += operations / machine.devices / (machine.operations_per_second * EFFICIENCY[machine.kind])
+    half = machine.kind == "cuda"
+    state = own * (20 if half else 16) + (trained * 4 if generated_from is not None else 0)
+    frozen = sum(other.parameters() for other in (teacher, generated_from) if other is not None) * 4
+    kept = 2 + int(options.get("keep-last-epochs", 0)) + int(options.get("keep-interval-updates", 0))
+    return Stage(
+        name=name,
+        updates=updates,
+        tokens=per_update,
+        parameters=own,
+        seconds=updates * seconds,
+        memory=state + frozen + model.activations(largest) * (2 if half else 4),
+        disk=kept * 12 * own,
+    )
+
+
+def _decoding(name: str, pairs: int, length: float, beam: int, teacher: Model, machine: Machine) -> Stage:
+    operations = teacher.operations(length, beam * length, length)
+    speed = machine.operations_per_second * machine.devices * EFFICIENCY[machine.kind] * DECODING_SHARE
+    memory = 4 * teacher.parameters() + 4 * 4096 * beam * teacher.vocabulary
+    # text and pieces of both sides, and what is binarised of them
+    disk = 2 * pairs * length * (2 * 6 + 2)
+    return Stage(name, pairs, length, teacher.parameters(), pairs * operations / speed, memory, disk)
+
+
+def _teacher(options: Mapping[str, str], vocabulary: int) -> Model:
+    arch = options.get("arch", "")
+    preset = arch.removeprefix("teacher_") if arch.startswith("teacher_") else "base"
+    if preset not in TEACHERS:
+        raise DistillationError(f"teacher must be one of {', '.join(TEACHERS)}, or have its sizes, but is {arch!r}")
+    stacks = {}
+    for stack in ("encoder", "decoder"):
+        own = getattr(TEACHERS[preset], stack)
+        values = {
+            "layers": options.get(f"{stack}-layers", own.layers),
+            "width": options.get(f"{stack}-embed-dim", own.width),
+            "ffn": options.get(f"{stack}-ffn-embed-dim", own.ffn),
+            "heads": options.get(f"{stack}-attention-heads", own.heads),
+        }
+        stacks[stack] = StackShape(**{field: int(value) for field, value in values.items()})
+    tied = "decoder" if "share-decoder-input-output-embed" in options else "none"
+    tied = "all" if "share-all-embeddings" in options else tied
+    pre_norm = preset == "deep" or "encoder-normalize-before" in options
+    return Model(TransformerShape(**stacks), vocabulary, tied, pre_norm)
+
+
+def _options(*texts: str) -> dict[str, str]:
+    """Command-line options by name; of several the last one counts, as in argparse. Switches are empty."""
+    found: dict[str, str] = {}
+    words = [word for text in texts for word in shlex.split(text)]
+    for index, word in enumerate(words):
+        if word.startswith("--"):
+            following = words[index + 1] if index + 1 < len(words) else "--"
+            found[word[2:]] = "" if following.startswith("--") else following
+    return found
+
+
+def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(first)
+    for key, value in second.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _with_bias(name: str) -> list[str]:
+    return [f"{name}.weight", f"{name}.bias"]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 36_000 else f"{seconds / 3600:.0f} h"
+
+
+def _size(size: float) -> str:
+    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
