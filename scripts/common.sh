@@ -21,8 +21,8 @@ usage() {
     awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
 }
 
-# options ARGUMENTS...: for each `--some-name VALUE` that the help text lists, sets SOME_NAME; what follows a `--` goes
-# to REST.
+# options ARGUMENTS...: for each `--some-name VALUE` that the help text lists, sets SOME_NAME; for a `--switch` listed without
+# a value, SWITCH=yes. What follows a `--` goes to REST.
 options() {
     REST=()
     while [[ $# -gt 0 ]]; do
@@ -32,9 +32,14 @@ options() {
             REST=("${@:2}")
             return
         fi
-        [[ $# -ge 2 ]] || die "$1 needs a value; see --help"
         local name=${1#--}
         name=${name//-/_}
+        if grep -qE "^#   $1  " "$0"; then
+            printf -v "${name^^}" yes
+            shift
+            continue
+        fi
+        [[ $# -ge 2 ]] || die "$1 needs a value; see --help"
         printf -v "${name^^}" %s "$2"
         shift 2
     done

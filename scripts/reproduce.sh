@@ -6,8 +6,8 @@
 #   NAME            wmt16-en-ro, nist12-zh-en, wmt14-en-de-base, wmt14-en-de-big or wmt14-en-de-deep
 #   --output DIR    receives everything (default: runs/NAME in the project; with --smoke runs/smoke-NAME)
 #   --cores N       CPU cores (default: all)
-#   --dry-run yes   print every command, and run none
-#   --smoke yes     the whole recipe in miniature, in minutes on two CPU cores
+#   --dry-run       print every command, and run none
+#   --smoke         the whole recipe in miniature, in minutes on two CPU cores
 #   --data-dir DIR  with --smoke: real text to take instead of invented languages (experiments/smoke_data.sh)
 #
 # Interrupted, it resumes. `weightdistill plan NAME` says before what it costs. Data come from the public addresses, or, for

@@ -17,7 +17,7 @@ def lines(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_dry_run_prints_every_command_and_runs_none(recipe: str, tmp_path: Path) -> None:
-    options = ("--dry-run", "yes", "--output", tmp_path)
+    options = ("--dry-run", "--output", tmp_path)
     printed = run(*HERE, ROOT / "scripts/reproduce.sh", recipe, *options)
     for stage in ("prepare", "train_teacher", "translate", "train_student", "phase1", "export", "phase2", "tune"):
         assert f"scripts/{stage}.sh " in printed
