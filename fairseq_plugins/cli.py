@@ -451,6 +451,9 @@ def plan(
         float | None, typer.Option(help="10^12 operations a second of a large matrix product; default: measured here.")
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs that train, 0: a CPU; default: those here.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="results.json of a run on such a machine, whose times stand beside the plan's.")
+    ] = None,
     json_file: Json = None,
 ) -> None:
     """Say before an experiment what it costs: updates, parameters, time, memory, disk."""
@@ -466,6 +469,8 @@ def plan(
         machine = replace(machine, devices=max(1, gpus), kind="cuda" if gpus else "cpu")
     result = run(settings, machine)
     typer.echo(result.table())
+    if results is not None:
+        typer.echo("\n" + result.against(json.loads(results.read_text(encoding="utf-8"))))
     _write_json(json_file, result.as_dict())
 
 

@@ -172,6 +172,8 @@ class Stage:
 
     Attributes:
         name: what it makes.
+        system: method and shape that it belongs to; empty for a corpus.
+        seeds: how often it is trained.
         updates: updates, or sentences to decode.
         tokens: tokens of an update in all passes and on all devices; target tokens of a sentence.
         parameters: that are trained, or that translate.
@@ -181,6 +183,8 @@ class Stage:
     """
 
     name: str
+    system: str
+    seeds: int
     updates: int
     tokens: float
     parameters: int
@@ -222,6 +226,23 @@ class Plan:
         heads = ["stage", "updates", "tokens each", "parameters", "time", "memory", "disk"]
         speed = f"{self.machine.operations_per_second / 1e12:.2f}e12 operations a second"
         return "\n".join([text_table(heads, rows), f"on {self.machine.devices} {self.machine.kind} with {speed}"])
+
+    def against(self, results: Mapping[str, Any]) -> str:
+        """Estimated and measured seconds of each system's trainings, one seed, as text.
+
+        Args:
+            results: what `experiments/table.py` wrote of this experiment.
+        """
+        from weightdistill.benchmark import text_table
+
+        rows = []
+        for row in results["rows"]:
+            system = f"{row['method']} {row['preset']}" if row["preset"] else row["method"]
+            planned = sum(stage.seconds / stage.seeds for stage in self.stages if stage.system == system)
+            measured = row["training_seconds"]["mean"]
+            if planned:
+                rows.append([system, _duration(planned), _duration(measured), f"{planned / measured:.2f}"])
+        return text_table(["system", "planned", "measured", "ratio"], rows)
 
 
 def read_config(paths: Sequence[Path]) -> dict[str, Any]:
@@ -288,6 +309,8 @@ def _stages(config: Mapping[str, Any], machine: Machine) -> Iterator[Stage]:
                 yield replace(
                     stage,
                     name=stage.name + (f" ({times} seeds)" if times > 1 else ""),
+                    system=f"{name} {preset}",
+                    seeds=times,
                     seconds=stage.seconds * times,
                     disk=stage.disk * times,
                 )
@@ -331,6 +354,8 @@ def _training(
     kept = 2 + int(options.get("keep-last-epochs", 0)) + int(options.get("keep-interval-updates", 0))
     return Stage(
         name=name,
+        system=name,
+        seeds=1,
         updates=updates,
         tokens=per_update,
         parameters=own,
@@ -346,7 +371,7 @@ def _decoding(name: str, pairs: int, length: float, beam: int, teacher: Model, m
     memory = 4 * teacher.parameters() + 4 * 4096 * beam * teacher.vocabulary
     # text and pieces of both sides, and what is binarised of them
     disk = 2 * pairs * length * (2 * 6 + 2)
-    return Stage(name, pairs, length, teacher.parameters(), pairs * operations / speed, memory, disk)
+    return Stage(name, "", 1, pairs, length, teacher.parameters(), pairs * operations / speed, memory, disk)
 
 
 def _teacher(options: Mapping[str, str], vocabulary: int) -> Model:

@@ -1,4 +1,4 @@
-"""Cuts a corpus with several translations of one sentence into train, valid and test, so that no English side is in two.
+"""Cuts a corpus with several translations of a sentence into train, valid and test; no English side is in two of them.
 
     python experiments/tatoeba-de-en/split.py --pairs DIR --output DIR [--held-out 1500] [--seed 1]
 

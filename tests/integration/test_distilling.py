@@ -171,21 +171,16 @@ def test_matches_train_a_student_or_a_generator_and_their_projections(
     assert "no projections of matches; they start anew" in log
 
 
-def test_matches_are_exact_under_autocast(data: Path, teacher: Path, tmp_path: Path) -> None:
+def test_matches_are_summed_in_float32_under_autocast(data: Path, teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "matches.json").write_text(json.dumps(MATCHES[1:3]), encoding="utf-8")
     built = Built(
         student(data, tmp_path, teacher, "--matches", tmp_path / "matches.json", "--dropout", 0, "--max-update", 9)
     )
     exact = built.criterion(built.model, built.sample)[2]["match_loss"]
-    recorders = built.criterion._recorders
-    for recorder in recorders:
-        recorder.start()
-    with torch.no_grad():
-        built.model(**built.sample["net_input"])
-        list(built.task.teacher_logits(built.sample, built.model))
     with torch.autocast("cpu", torch.bfloat16):
-        again = built.criterion._match(built.sample) * built.sample["ntokens"]
-    assert again.item() == pytest.approx(exact.item(), rel=1e-6)
+        rounded = built.criterion(built.model, built.sample)[2]["match_loss"]
+    # the states that are compared are rounded, their sums and products are not
+    assert rounded.dtype == torch.float32 and rounded.item() == pytest.approx(exact.item(), rel=0.02)
 
 
 @pytest.mark.parametrize("preset", ["pkd-skip", "pkd-last", "distilbert"])
