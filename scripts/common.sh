@@ -81,10 +81,15 @@ has_gpu() {
     python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 }
 
-# passes OPTIONS...: with --batch-tokens N among them, how many passes of --max-tokens each make an update of N tokens on
-# the GPUs of all nodes. The paper's batch so fits on one GPU as on eight.
+# devices: GPUs of all NODES (default: 1), on which one training runs; without GPUs a process of each.
+devices() {
+    python -c 'import sys, torch; print(int(sys.argv[1]) * max(1, torch.cuda.device_count()))' "${NODES:-1}"
+}
+
+# passes OPTIONS...: with --batch-tokens N among them, how many passes of --max-tokens each make an update of N tokens.
+# The paper's batch so fits on one GPU as on eight.
 passes() {
-    local batch='' tokens='' devices
+    local batch='' tokens='' together
     while [[ $# -gt 0 ]]; do
         [[ $1 != --batch-tokens ]] || batch=$2
         [[ $1 != --max-tokens ]] || tokens=$2
@@ -92,11 +97,12 @@ passes() {
     done
     [[ -n $batch ]] || { echo 1; return; }
     [[ -n $tokens ]] || die "--batch-tokens needs --max-tokens, the tokens of one pass on one GPU"
-    devices=$(python -c 'import torch; print(max(1, torch.cuda.device_count()))')
-    echo $(((batch + tokens * devices * ${SLURM_NNODES:-1} - 1) / (tokens * devices * ${SLURM_NNODES:-1})))
+    together=$((tokens * $(devices)))
+    echo $(((batch + together - 1) / together))
 }
 
-# train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin; on a GPU in fp16 unless the options say --amp or
+# train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin, started by LAUNCHER if there is one (e.g. "srun --nodes 4
+# --ntasks-per-node 1", or "torchrun --nnodes 4 ... --no-python"); on a GPU in fp16 unless the options say --amp or
 # --bf16, without one on the CPU. --batch-tokens N sets --update-freq to what the GPUs need. It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a
 # training.json, is left as it is.
 train() {
@@ -134,7 +140,14 @@ train() {
         device=(--fp16)
         [[ " $* " != *" --amp "* && " $* " != *" --bf16 "* ]] || device=()
     fi
-    fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
+    local launcher
+    read -ra launcher <<< "${LAUNCHER:-}"
+    if [[ -n ${LAUNCHER:-} ]]; then
+        # Without the number, every process of the launcher would train for itself, into the same files.
+        [[ ${NODES:-1} -gt 1 ]] || die "LAUNCHER starts trainings on several machines; set NODES to their number"
+        device+=(--distributed-world-size "$(devices)" --distributed-port "${MASTER_PORT:-29500}")
+    fi
+    "${launcher[@]}" fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
         --num-workers 0 --required-batch-size-multiple 1 --log-format simple "${updates[@]}" "$@"
     python -m fairseq_plugins.training_record "$save"
 }

@@ -27,6 +27,8 @@ LAYER_SECONDS = {"cpu": 10e-3, "cuda": 1e-3}
 """What each layer of a model adds to an update besides, in seconds, forth and back."""
 DECODING_SHARE = 0.2
 """Share of the training's speed that beam search reaches in CTranslate2."""
+PROCESS_BYTES = {"cpu": 600 * 2**20, "cuda": 2**30}
+"""Memory that a training takes besides: libraries, what the allocator keeps, and on a GPU its context."""
 FILLED = 0.9
 """Share of a batch's largest number of tokens that its sentences fill."""
 _NORMS = {"encoder": ("self_attn", "final"), "decoder": ("self_attn", "encoder_attn", "final")}
@@ -360,7 +362,7 @@ def _training(
         tokens=per_update,
         parameters=own,
         seconds=updates * seconds,
-        memory=state + frozen + model.activations(largest) * (2 if half else 4),
+        memory=PROCESS_BYTES[machine.kind] + state + frozen + model.activations(largest) * (2 if half else 4),
         disk=kept * 12 * own,
     )
 
@@ -368,7 +370,7 @@ def _training(
 def _decoding(name: str, pairs: int, length: float, beam: int, teacher: Model, machine: Machine) -> Stage:
     operations = teacher.operations(length, beam * length, length)
     speed = machine.operations_per_second * machine.devices * EFFICIENCY[machine.kind] * DECODING_SHARE
-    memory = 4 * teacher.parameters() + 4 * 4096 * beam * teacher.vocabulary
+    memory = PROCESS_BYTES[machine.kind] + 4 * teacher.parameters() + 4 * 4096 * beam * teacher.vocabulary
     # text and pieces of both sides, and what is binarised of them
     disk = 2 * pairs * length * (2 * 6 + 2)
     return Stage(name, "", 1, pairs, length, teacher.parameters(), pairs * operations / speed, memory, disk)

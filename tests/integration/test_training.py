@@ -1,5 +1,6 @@
 """Phase 1 and phase 2 with stock fairseq-train: what is trained, what is saved, and on how many processes."""
 
+import math
 import socket
 from argparse import Namespace
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from commands import (
+    BIN,
     PHASE1_UPDATES,
     PLUGIN,
+    ROOT,
     TEACHER_SHAPE,
     TO_DECODE,
     TRAINING,
@@ -176,6 +179,22 @@ def test_two_processes_train_as_one_with_twice_the_update_frequency_and_resume(
         torch.testing.assert_close(
             two[name], weight, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_a_launcher_is_told_how_many_devices_train_together(data: Path, teacher: Path, tmp_path: Path) -> None:
+    launcher = tmp_path / "launcher"
+    launcher.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nexit 3\n', encoding="utf-8")
+    launcher.chmod(0o755)
+    stage = [ROOT / "scripts/train_student.sh", "--data", data, "--teacher", teacher, "--output", tmp_path / "save"]
+    stage += ["--", "--max-tokens", 100, "--batch-tokens", 1000]
+    environment = ["env", f"WEIGHTDISTILL_VENV={BIN.parent}", f"LAUNCHER={launcher} --nodes 4"]
+    assert "set NODES to their number" in run(*environment, *stage, fails=True)
+    run(*environment, "NODES=4", *stage, fails=True)
+    arguments = (tmp_path / "arguments").read_text(encoding="utf-8")
+    devices = 4 * max(1, torch.cuda.device_count())
+    assert arguments.startswith("--nodes 4 fairseq-train ")
+    assert f"--distributed-world-size {devices} --distributed-port 29500" in arguments
+    assert f"--update-freq {math.ceil(1000 / (100 * devices))} " in arguments and "--batch-tokens" not in arguments
 
 
 def test_phase_2_starts_from_the_export_and_learns_from_several_teachers(
