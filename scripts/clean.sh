@@ -52,8 +52,8 @@ text() {
     if [[ -e $1 ]]; then cat "$1"; elif [[ -e $1.gz ]]; then gunzip --stdout "$1.gz"; else die "$1: no such file"; fi
 }
 
-mkdir -p "$OUTPUT"
 work=$OUTPUT/unclean
+rm -rf "$work"  # what an interrupted run left
 mkdir -p "$work"
 # Checked before anything is joined: one corpus whose sides do not align would shift all that follow it.
 for prefix in $TRAIN; do

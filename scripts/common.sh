@@ -69,7 +69,8 @@ fetch() {
     file=$folder/$(basename "$address")
     if [[ ! -e $file ]]; then
         mkdir -p "$folder"
-        curl --fail --location --silent --show-error --retry 3 --continue-at - --output "$file.part" "$address" \
+        echo "$checksum  $file.part" | sha256sum --check --status 2> /dev/null \
+            || curl --fail --location --silent --show-error --retry 3 --continue-at - --output "$file.part" "$address" \
             || die "cannot download $address; put the file into $folder"
         mv "$file.part" "$file"
     fi
