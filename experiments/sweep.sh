@@ -31,7 +31,10 @@ folder() {
 
 # training STAGE OUTPUT OPTIONS...: one run of a stage with the experiment's own hyper-parameters and these
 training() {
-    local read_options="import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))['${1}_options'])"
+    local read_options="
+import sys, yaml
+config = yaml.safe_load(open(sys.argv[1]))
+print(config.get('options', ''), config['${1}_options'])"
     local -A script=([student]=train_student [phase1]=phase1)
     eval "local own=($(python -c "$read_options" "$EXPERIMENT/config.yaml"))"
     OMP_NUM_THREADS=1 "$ROOT/scripts/${script[$1]}.sh" --data prepared/data-bin --teacher teacher/average.pt \

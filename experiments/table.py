@@ -1,6 +1,6 @@
 """Gathers what the stages of one experiment measured: results.json, and the tables that are made of it alone.
 
-    python experiments/table.py --config DIR/config.json --experiment experiments/NAME --work DIR --output DIR
+    python experiments/table.py --config DIR/config.json --settings experiments/NAME/config.yaml --work DIR --output DIR
 
 Reads the files that experiments/Snakefile leaves in --work; measures nothing itself. The tables are in Markdown and in
 LaTeX; scores.csv has every score in a line of its own.
@@ -18,12 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from weightdistill.benchmark import machine
 from weightdistill.checkpoint import writing
 from weightdistill.config import BUNDLES
 from weightdistill.evaluate import METRICS
+from weightdistill.plan import read_config
 
 STAGES = ("students", "phase1", "phase2")
 PACKAGES = ("sacrebleu", "sentencepiece", "numpy", "snakemake")
@@ -122,12 +121,12 @@ def row(work: Path, config: Mapping[str, Any], method: str, preset: str | None, 
     }
 
 
-def collect(config: Mapping[str, Any], committed: bytes, work: Path) -> dict[str, Any]:
+def collect(config: Mapping[str, Any], committed: Sequence[Path], work: Path) -> dict[str, Any]:
     """All rows of an experiment, and what somebody needs to get them again.
 
     Args:
         config: the settings that the workflow ran with.
-        committed: the experiment's config.yaml. Its hash is recorded only if these are its settings.
+        committed: the experiment's files of settings. Their hash is recorded only if they are what it ran with.
         work: folder that the workflow ran in.
     """
     rows = [row(work, config, "teacher", None, [])]
@@ -135,12 +134,13 @@ def collect(config: Mapping[str, Any], committed: bytes, work: Path) -> dict[str
         for name, method in config["methods"].items():
             if seeds := method.get("students", config["students"]).get(preset):
                 rows.append(row(work, config, name, preset, seeds))
+    fingerprint = hashlib.sha256(b"".join(path.read_bytes() for path in committed)).hexdigest()
     some = scored(work, config, "teacher", config["evaluated"][0])
     where = machine()
     where["versions"] |= {package: importlib.metadata.version(package) for package in PACKAGES}
     return {
         "experiment": config["name"],
-        "config_sha256": hashlib.sha256(committed).hexdigest() if yaml.safe_load(committed) == config else None,
+        "config_sha256": fingerprint if read_config(committed) == config else None,
         "config": config,
         "generators": {
             name: asdict(BUNDLES[name]) for method in config["methods"].values() if (name := method.get("generator"))
@@ -190,8 +190,8 @@ def systems(results: Mapping[str, Any]) -> Table:
 
 
 def differences(results: Mapping[str, Any]) -> list[Table]:
-    """A table for the teacher and each baseline: BLEU less theirs, means over the seeds, with the largest p."""
-    tests = list(results["rows"][0]["scores"])
+    """A table for the teacher and each baseline: scores less theirs, means over the seeds, with the largest p."""
+    tests, metric = list(results["rows"][0]["scores"]), next(iter(results["signatures"]))
     found = []
     for baseline in ("teacher", *results["config"]["baselines"]):
         title = results["config"]["methods"][baseline]["title"] if baseline != "teacher" else "teacher"
@@ -199,19 +199,19 @@ def differences(results: Mapping[str, Any]) -> list[Table]:
         for entry in results["rows"][1:]:
             against = [entry["scores"][test]["against"][baseline] for test in tests]
             if all(any(seeds) for seeds in against):
-                cells = [_difference([seed["bleu"] for seed in seeds if seed]) for seeds in against]
+                cells = [_difference([seed[metric] for seed in seeds if seed]) for seeds in against]
                 lines.append([_name(entry), *cells])
         if lines:
-            found.append(Table([f"BLEU less that of: {title}", *tests], lines))
+            found.append(Table([f"{TITLES[metric]} less that of: {title}", *tests], lines))
     return found
 
 
 def beside_the_paper(results: Mapping[str, Any]) -> list[Table]:
-    """What the paper reports for each shape (the config's `paper`), and the same of these runs on the first test."""
+    """What the paper reports for each shape (the config's `paper`), and the same of these runs, over all test sets."""
     paper = results["config"].get("paper")
     if not paper:
         return []
-    test = next(test for test in results["config"]["evaluated"] if test != "valid")
+    tests = [test for test in results["config"]["evaluated"] if test != "valid"]
     metric = "paper" if "paper" in results["signatures"] else "bleu"
     rows = {(entry["method"], entry["preset"]): entry for entry in results["rows"]}
     teacher = rows["teacher", None]
@@ -220,7 +220,10 @@ def beside_the_paper(results: Mapping[str, Any]) -> list[Table]:
         student, other = rows.get(("wd", preset)), rows.get(("kd", preset))
         if student is None or other is None:
             continue
-        score, of_teacher, of_other = (entry["scores"][test][metric]["mean"] for entry in (student, teacher, other))
+        score, of_teacher, of_other = (
+            statistics.fmean(entry["scores"][test][metric]["mean"] for test in tests)
+            for entry in (student, teacher, other)
+        )
         own = {
             "size": f"{student['parameters'] / teacher['parameters']:.2f}",
             "speed": f"{list(student['speed']['fairseq'].values())[-1]['ratio']['median']:.2f}×",  # noqa: RUF001
@@ -230,7 +233,12 @@ def beside_the_paper(results: Mapping[str, Any]) -> list[Table]:
         theirs = [f"{figures['size']:.2f}", f"{figures['speed']:.2f}×"]  # noqa: RUF001
         theirs += [f"{figures['teacher']:+.2f}", f"{figures['kd']:+.2f}"]
         lines += [[f"{preset.upper()}, the paper", *theirs], [f"{preset.upper()}, here", *own.values()]]
-    return [Table(["WD student", "size", "speed", "BLEU less the teacher's", "BLEU less the KD student's"], lines)]
+    return [
+        Table(
+            ["WD student", "size", "speed", f"BLEU ({', '.join(tests)}) less the teacher's", "less the KD student's"],
+            lines,
+        )
+    ]
 
 
 def scores(results: Mapping[str, Any]) -> str:
@@ -271,7 +279,14 @@ def latex(table: Table) -> list[str]:
     return [*head, *map(line, table.lines), r"\bottomrule", r"\end{tabular}"]
 
 
-_LATEX = {"±": r"$\pm$", "×": r"$\times$", **{character: f"\\{character}" for character in "&%$#_{}"}}  # noqa: RUF001
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",  # noqa: RUF001
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
 
 
 def _name(entry: Mapping[str, Any]) -> str:
@@ -300,7 +315,7 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     notes += [f"- {TITLES[metric]} {signature}" for metric, signature in results["signatures"].items()]
     notes += [
         f"- {where['gpu'] or where['cpu']}, {where['cpu_count']} CPU cores; {versions}",
-        f"- SHA-256 of config.yaml: {results['config_sha256'] or 'none, the run had other settings'}",
+        f"- SHA-256 of the settings: {results['config_sha256'] or 'none, the run had other settings'}",
     ]
     return notes
 
@@ -308,11 +323,11 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True, help="the settings that the workflow ran with")
-    parser.add_argument("--experiment", type=Path, required=True, help="folder of the experiment's config.yaml")
+    parser.add_argument("--settings", type=Path, required=True, nargs="+", help="the experiment's files of settings")
     parser.add_argument("--work", type=Path, required=True, help="folder that the workflow ran in")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json and table.md")
     options = parser.parse_args()
-    results = collect(read(options.config), (options.experiment / "config.yaml").read_bytes(), options.work)
+    results = collect(read(options.config), options.settings, options.work)
     found = tables(results)
     text = "\n".join(
         [*(line for table in found for line in [*markdown(table.heads, table.lines), ""]), *_notes(results)]

@@ -317,13 +317,24 @@ def read_sgm(
     encoding: Annotated[
         str | None, typer.Option(help="Of all files; default: what they declare, else UTF-8, else GB 18030.")
     ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="sysid or translator of a reference to take; may be repeated; default: all."),
+    ] = None,
 ) -> None:
-    """Turn a test set of NIST or WMT into text, one segment a line, in the order of its source."""
+    """Turn a test set of NIST or WMT into text, one segment a line, in the order of its source.
+
+    --reference takes some of the references alone, e.g. one translator of WMT's who translated all documents.
+    """
     from weightdistill.checkpoint import writing
     from weightdistill.sgm import read
 
     sets = [found for file in files for found in read(file, encoding)]
     sources, references = ([found for found in sets if found.kind == kind] for kind in ("source", "reference"))
+    known = [found.system for found in references]
+    if unknown := set(reference or ()) - set(known):
+        raise DistillationError(f"--reference must be one of {', '.join(known)}, but is {', '.join(sorted(unknown))}")
+    references = [found for found in references if not reference or found.system in reference]
     if len(sources) > 1:
         raise DistillationError(
             f"a test set must have one source, but {len(sources)} are in {', '.join(map(str, files))}"
@@ -459,15 +470,21 @@ def plan(
     """Say before an experiment what it costs: updates, parameters, time, memory, disk."""
     from dataclasses import replace
 
+    import torch
+
     from weightdistill.plan import Machine, read_config
     from weightdistill.plan import plan as run
 
     _require_writable(json_file)
     settings = read_config(config)
-    machine = Machine(tflops * 1e12) if tflops else Machine.here()
-    if gpus is not None:
-        machine = replace(machine, devices=max(1, gpus), kind="cuda" if gpus else "cpu")
-    result = run(settings, machine)
+    here = torch.cuda.device_count()
+    if gpus is None:
+        gpus = here
+    if gpus and not here and not tflops:
+        raise DistillationError("there is no GPU here whose speed could be measured; give --tflops, or --gpus 0")
+    kind = "cuda" if gpus else "cpu"
+    machine = Machine(tflops * 1e12, kind=kind) if tflops else Machine.here(kind)
+    result = run(settings, replace(machine, devices=max(1, gpus)))
     typer.echo(result.table())
     if results is not None:
         typer.echo("\n" + result.against(json.loads(results.read_text(encoding="utf-8"))))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Corpora as they are published -> the text that prepare.sh reads: punctuation normalised (sacremoses), Romanian letters in
-# one form, Chinese segmented (jieba), training pairs filtered. What each step left out is counted in OUTPUT/counts.json.
+# one form, Chinese segmented (jieba), training pairs filtered. What was left out is counted in OUTPUT/counts.json, and of
+# each corpus in OUTPUT/counts.NAME.json.
 #
 #   scripts/clean.sh --train "A B" --valid PREFIX --tests "NAME=PREFIX ..." --source LANG --target LANG --output DIR [options]
 #
@@ -16,7 +17,7 @@
 #   --threads N          processes of sacremoses (default: 2)
 #
 # In training, empty sides and all but the first of equal pairs are left out. Validation and test sets lose nothing: an
-# empty line there is an error. Of references only letters are normalised, and they are not segmented.
+# empty line there is an error. Punctuation is normalised in sources alone: students must write what references have.
 source "$(dirname "$0")/common.sh"
 
 TRAIN='' VALID='' TESTS='' SOURCE='' TARGET='' OUTPUT='' SEGMENT=jieba MAX_LENGTH=175 MAX_RATIO=1.5 THREADS=2
@@ -33,7 +34,7 @@ letters() {
     esac
 }
 
-# normalised LANG: from standard input to standard output, line by line
+# normalised LANG: a source, from standard input to standard output, line by line
 normalised() {
     case $1 in
         zh) if [[ $SEGMENT == jieba ]]; then python -m jieba --quiet --delimiter ' '; else python -c '
@@ -42,8 +43,8 @@ from sacrebleu.tokenizers.tokenizer_zh import TokenizerZh
 tokenise = TokenizerZh()
 for line in sys.stdin:
     print(tokenise(line.rstrip("\n")))'; fi ;;
-        *) sacremoses --quiet --language "$1" --processes "$THREADS" normalize --normalize-quote-commas \
-            --normalize-numbers --remove-control-chars | letters "$1" ;;
+        *) letters "$1" | sacremoses --quiet --language "$1" --processes "$THREADS" normalize --normalize-quote-commas \
+            --normalize-numbers --remove-control-chars ;;
     esac
 }
 
@@ -60,19 +61,17 @@ for prefix in $TRAIN; do
     name=$work/$(basename "$prefix")
     for language in "$SOURCE" "$TARGET"; do text "$prefix.$language" > "$name.raw.$language"; done
     weightdistill clean --source "$name.raw.$SOURCE" --target "$name.raw.$TARGET" --output-source "$name.$SOURCE" \
-        --output-target "$name.$TARGET" --drop-empty
-    for language in "$SOURCE" "$TARGET"; do
-        normalised "$language" < "$name.$language" >> "$work/joined.writing.$language"
-        rm "$name.raw.$language" "$name.$language"
-    done
+        --output-target "$name.$TARGET" --drop-empty --json "$OUTPUT/counts.$(basename "$prefix").json"
+    normalised "$SOURCE" < "$name.$SOURCE" >> "$work/joined.$SOURCE"
+    letters "$TARGET" < "$name.$TARGET" >> "$work/joined.$TARGET"
+    rm "$name".{raw.,}{"$SOURCE","$TARGET"}
 done
-for language in "$SOURCE" "$TARGET"; do mv "$work/joined.writing.$language" "$work/joined.$language"; done
 weightdistill clean --source "$work/joined.$SOURCE" --target "$work/joined.$TARGET" \
     --output-source "$OUTPUT/train.$SOURCE" --output-target "$OUTPUT/train.$TARGET" \
     --max-length "$MAX_LENGTH" --max-ratio "$MAX_RATIO" --deduplicate --drop-empty --json "$OUTPUT/counts.json"
 for set in "valid=$VALID" $TESTS; do
     name=${set%%=*} prefix=${set#*=}
-    text "$prefix.$SOURCE" | letters "$SOURCE" | normalised "$SOURCE" > "$OUTPUT/$name.$SOURCE"
+    text "$prefix.$SOURCE" | normalised "$SOURCE" > "$OUTPUT/$name.$SOURCE"
     readarray -t files < <(references "$prefix.$TARGET")
     [[ ${#files[@]} -gt 0 ]] || die "$prefix.$TARGET: no such file"
     for file in "${files[@]}"; do

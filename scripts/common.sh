@@ -59,7 +59,7 @@ same_options() {
 
 # references FILE: the references of a test set, one or, with .0, .1, ... behind its name, several.
 references() {
-    if [[ -e $1 ]]; then echo "$1"; else compgen -G "$1.[0-9]" || die "$1: no such file, and no $1.0"; fi
+    if [[ -e $1 ]]; then echo "$1"; else compgen -G "$1.[0-9]" | sort || die "$1: no such file, and no $1.0"; fi
 }
 
 # fetch FOLDER SHA256 ADDRESS: a file of that name in the folder, downloaded unless it is there already. What an
@@ -87,24 +87,25 @@ devices() {
     python -c 'import sys, torch; print(int(sys.argv[1]) * max(1, torch.cuda.device_count()))' "${NODES:-1}"
 }
 
-# passes OPTIONS...: with --batch-tokens N among them, how many passes of --max-tokens each make an update of N tokens.
-# The paper's batch so fits on one GPU as on eight.
+# passes OPTIONS...: with --batch-tokens N among them, how many passes make an update of N tokens, and of how many tokens each
+# is on a GPU, at most the --max-tokens. The paper's batch so is the same on one GPU, on three and on sixteen.
 passes() {
-    local batch='' tokens='' together
+    local batch='' tokens='' devices passes
     while [[ $# -gt 0 ]]; do
         [[ $1 != --batch-tokens ]] || batch=$2
         [[ $1 != --max-tokens ]] || tokens=$2
         shift
     done
-    [[ -n $batch ]] || { echo 1; return; }
-    [[ -n $tokens ]] || die "--batch-tokens needs --max-tokens, the tokens of one pass on one GPU"
-    together=$((tokens * $(devices)))
-    echo $(((batch + together - 1) / together))
+    [[ -n $batch ]] || return 0
+    [[ -n $tokens ]] || die "--batch-tokens needs --max-tokens, the most tokens of one pass on one GPU"
+    devices=$(devices)
+    passes=$(((batch + tokens * devices - 1) / (tokens * devices)))
+    echo "--update-freq $passes --max-tokens $((batch / (passes * devices)))"
 }
 
 # train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin, started by LAUNCHER if there is one (e.g. "srun --nodes 4
-# --ntasks-per-node 1", or "torchrun --nnodes 4 ... --no-python"); on a GPU in fp16 unless the options say --amp or
-# --bf16, without one on the CPU. --batch-tokens N sets --update-freq to what the GPUs need. It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a
+# --ntasks-per-node 1"); on a GPU in fp16 unless the options say --amp or
+# --bf16, without one on the CPU. --batch-tokens N sets --update-freq and --max-tokens to what the GPUs need. It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a
 # training.json, is left as it is.
 train() {
     local save=$1 data=$2 device=(--cpu)
@@ -131,17 +132,16 @@ train() {
         return
     fi
     echo "$described" > "$save/options.txt"
-    local updates=(--update-freq "$(passes "$@")") own=()
+    local batch own=() launcher
+    batch=$(passes "$@")
     while [[ $# -gt 0 ]]; do
         if [[ $1 == --batch-tokens ]]; then shift 2; else own+=("$1"); shift; fi
     done
     set -- "${own[@]}"
-    [[ ${updates[1]} != 1 ]] || updates=()  # what the options say
     if has_gpu; then
         device=(--fp16)
         [[ " $* " != *" --amp "* && " $* " != *" --bf16 "* ]] || device=()
     fi
-    local launcher
     read -ra launcher <<< "${LAUNCHER:-}"
     if [[ -n ${LAUNCHER:-} ]]; then
         # Without the number, every process of the launcher would train for itself, into the same files.
@@ -149,7 +149,7 @@ train() {
         device+=(--distributed-world-size "$(devices)" --distributed-port "${MASTER_PORT:-29500}")
     fi
     "${launcher[@]}" fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
-        --num-workers 0 --required-batch-size-multiple 1 --log-format simple "${updates[@]}" "$@"
+        --num-workers 0 --required-batch-size-multiple 1 --log-format simple "$@" $batch
     python -m fairseq_plugins.training_record "$save"
 }
 

@@ -14,11 +14,12 @@
 #   --length-penalty P   scores are divided by the length to this power (default: 1.0)
 #   --search FILE        takes both from what tune.sh chose
 #   --metrics "A B"      of weightdistill evaluate (default: bleu chrf)
+#   --comet FILE         checkpoint of the model for the metric comet
 #   --paper "OPTIONS"    score a second time as a paper did, e.g. "--lowercase --tokenize moses:en --smooth none"
 source "$(dirname "$0")/common.sh"
 
 MODEL='' PREPARED='' RAW='' SOURCE='' TARGET='' OUTPUT='' TESTS=test BEAM=5 LENGTH_PENALTY=1.0
-SEARCH='' METRICS='bleu chrf' PAPER=''
+SEARCH='' METRICS='bleu chrf' PAPER='' COMET=''
 options "$@"
 need --model "$MODEL"; need --prepared "$PREPARED"; need --raw "$RAW"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
@@ -39,7 +40,7 @@ for name in $TESTS; do
     readarray -t references < <(references "$RAW/$name.$TARGET")
     # shellcheck disable=SC2086 # the names of metrics are words
     weightdistill evaluate "$OUTPUT/$name.txt" "${references[@]/#/--reference=}" \
-        $(printf -- '--metric %s ' $METRICS) --json "$OUTPUT/$name.json"
+        $(printf -- '--metric %s ' $METRICS) ${COMET:+--comet "$COMET" --source "$RAW/$name.$SOURCE"} --json "$OUTPUT/$name.json"
     [[ -z $PAPER ]] || weightdistill evaluate "$OUTPUT/$name.txt" "${references[@]/#/--reference=}" --metric bleu \
         "${paper[@]}" --json "$OUTPUT/$name.paper.json"
 done

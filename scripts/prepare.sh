@@ -45,8 +45,8 @@ if [[ ! -e $OUTPUT/spm.model ]]; then
 fi
 for split in train valid $TESTS; do
     for lang in "$SOURCE" "$TARGET"; do
-        first=$(references "$RAW/$split.$lang" | head -n 1)
-        python -m weightdistill.subwords encode "$OUTPUT/spm.model" < "$first" > "$OUTPUT/pieces/$split.$lang"
+        readarray -t files < <(references "$RAW/$split.$lang")
+        python -m weightdistill.subwords encode "$OUTPUT/spm.model" < "${files[0]}" > "$OUTPUT/pieces/$split.$lang"
     done
 done
 

@@ -9,10 +9,10 @@
 #   --dry-run       print every command, and run none
 #   --smoke         the whole recipe in miniature, in minutes on two CPU cores
 #   --data-dir DIR  with --smoke: real text to take instead of invented languages (experiments/smoke_data.sh)
+#   -- ...          options of Snakemake, e.g. -- --executor slurm --config gpus=8
 #
-# Interrupted, it resumes. `weightdistill plan NAME` says before what it costs. Data come from the public addresses, or, for
-# NIST, from LDC_DIR; WMT_ARCHIVES names a folder of archives that are there already. On a cluster, snakemake options such as
-# `--executor slurm` distribute the stages.
+# Interrupted, it resumes. `weightdistill plan` says before what it costs (experiments/costs.md). Data come from the public addresses, or, for
+# NIST, from LDC_DIR; WMT_ARCHIVES names a folder of archives that are there already.
 case ${1:-} in '' | -*) NAME='' ;; *) NAME=$1; shift ;; esac
 source "$(dirname "$0")/common.sh"
 
@@ -26,21 +26,32 @@ CONFIG=$ROOT/experiments/$NAME/config.yaml
 OUTPUT=${OUTPUT:-$ROOT/runs/${SMOKE:+smoke-}$NAME}
 mkdir -p "$OUTPUT"
 OUTPUT=$(cd "$OUTPUT" && pwd)
+[[ $OUTPUT != *[[:space:]]* ]] || die "--output must be a path without blanks, but is $OUTPUT"
 
-configs=("$ROOT/experiments/recipe.yaml" "$CONFIG") settings=() dry=() quiet=(--quiet host reason)
+configs=("$ROOT/experiments/recipe.yaml" "$CONFIG") settings=() dry=() quiet=(--quiet host reason) resources=()
 if [[ -n $SMOKE ]]; then
     configs=("$ROOT/experiments/recipe.yaml" "$ROOT/experiments/smoke.yaml" "$CONFIG")
-    [[ -e $OUTPUT/data/vocabulary ]] || "$ROOT/experiments/smoke_data.sh" --recipe "$NAME" --output "$OUTPUT/data" \
-        ${DATA_DIR:+--data-dir "$DATA_DIR"}
-    settings=(--config "vocabulary=$(< "$OUTPUT/data/vocabulary")")
-    export LOCAL_DATA=$OUTPUT/data LDC_DIR=$OUTPUT/data LDC_TABLES=$OUTPUT/data
+    data=$OUTPUT/data${DATA_DIR:+-real}
+    if [[ ! -e $data/vocabulary ]]; then
+        rm -rf "$data" "$data.writing"
+        "$ROOT/experiments/smoke_data.sh" --recipe "$NAME" --output "$data.writing" ${DATA_DIR:+--data-dir "$DATA_DIR"}
+        mv "$data.writing" "$data"
+    fi
+    settings=("vocabulary=$(< "$data/vocabulary")")
+    export LOCAL_DATA=$data LDC_DIR=$data LDC_TABLES=$data
 fi
-[[ $(snakemake --version) != 7.* ]] || quiet=()  # which knows no such parts of its output
+# Every training takes all GPUs, so one runs at a time; without GPUs as many as there are cores.
+if has_gpu; then
+    gpus=$(devices)
+    settings+=("gpus=$gpus")
+    resources=(--resources "gpu=$gpus")
+fi
 [[ -z $DRY_RUN ]] || { dry=(--dry-run --printshellcmds) quiet=(--quiet host); }
+[[ $(snakemake --version) != 7.* ]] || quiet=()  # which knows no such parts of its output
 
 exec 9> "$OUTPUT/.lock"
 flock --nonblock 9 || die "another run is at work in $OUTPUT"
 snakemake "${quiet[@]}" "${dry[@]}" --rerun-triggers mtime params input --rerun-incomplete --nolock --cores "$CORES" \
-    --snakefile "$ROOT/experiments/Snakefile" --configfile "${configs[@]}" "${settings[@]}" --directory "$OUTPUT" \
+    --snakefile "$ROOT/experiments/Snakefile" --configfile "${configs[@]}" ${settings[@]:+--config "${settings[@]}"} "${resources[@]}" --directory "$OUTPUT" \
     "${REST[@]}" || die "a stage failed; its log in $OUTPUT/logs says why"
 [[ -n $DRY_RUN ]] || cat "$OUTPUT/results/table.md"

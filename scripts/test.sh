@@ -10,7 +10,7 @@ cd "$ROOT"
 ruff check .
 ruff format --check .
 mypy
-for script in scripts/*.sh experiments/*/*.sh .ci/run; do
+for script in scripts/*.sh experiments/*.sh experiments/*/*.sh .ci/run; do
     bash -n "$script"
 done
 python -m pytest "$@"

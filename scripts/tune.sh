@@ -19,10 +19,11 @@ options "$@"
 need --model "$MODEL"; need --prepared "$PREPARED"; need --raw "$RAW"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 
+rm -rf "$OUTPUT.tried"  # of another model, maybe
 for beam in $BEAMS; do
     for penalty in $LENGTH_PENALTIES; do
         folder=$OUTPUT.tried/$beam-$penalty
-        [[ -e $folder/$VALID.json ]] || "$ROOT/scripts/evaluate.sh" --model "$MODEL" --prepared "$PREPARED" --raw "$RAW" \
+        "$ROOT/scripts/evaluate.sh" --model "$MODEL" --prepared "$PREPARED" --raw "$RAW" \
             --source "$SOURCE" --target "$TARGET" --output "$folder" --tests "$VALID" --metrics bleu \
             --beam "$beam" --length-penalty "$penalty"
     done

@@ -106,7 +106,7 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
 
     Args:
         path: the file.
-        source: one language, as the file's `xml:lang` names it, in any case.
+        source: one language, as the file's `xml:lang` names it, in any case and with or without its region.
         target: the other language.
 
     Raises:
@@ -122,12 +122,22 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
                     segment = variant.find("seg")
                     if segment is not None:
                         language = variant.get(_LANGUAGE, variant.get("lang", "")).lower()
-                        texts[language] = " ".join("".join(segment.itertext()).split())
+                        text = " ".join("".join(_words(segment)).split())
+                        texts[language] = texts[language.partition("-")[0]] = text
                 if source.lower() in texts and target.lower() in texts:
                     yield texts[source.lower()], texts[target.lower()]
                 element.clear()
     except (OSError, EOFError, ElementTree.ParseError) as error:
         raise DistillationError(f"{path} cannot be read as TMX: {error}") from error
+
+
+def _words(segment: ElementTree.Element) -> Iterator[str]:
+    """The text of a segment without the codes of a format in it."""
+    yield segment.text or ""
+    for child in segment:
+        if child.tag not in ("bpt", "ept", "ph", "it", "ut"):
+            yield from _words(child)
+        yield child.tail or ""
 
 
 def _reason(pair: tuple[str, str], settings: CleanSettings, seen: set[bytes]) -> str:
@@ -170,7 +180,7 @@ def _lines(path: Path) -> Iterator[str]:
             for number, line in enumerate(file, start=1):
                 try:
                     # Only line feeds end a line; other separators within it would misalign the sides later.
-                    yield " ".join(line.decode("utf-8").split())
+                    yield " ".join(line.decode("utf-8").removeprefix("\ufeff").split())
                 except UnicodeDecodeError as error:
                     raise DistillationError(f"{path}: line {number} is not UTF-8; convert the file first") from error
     except (OSError, EOFError) as error:

@@ -154,9 +154,8 @@ class Machine:
     kind: str = "cpu"
 
     @classmethod
-    def here(cls, width: int = 1536, seconds: float = 1.0) -> "Machine":
-        """Measure this machine: a matrix product in fp16 on a GPU, in float32 on all threads of a CPU."""
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    def here(cls, kind: str, width: int = 1536, seconds: float = 1.0) -> "Machine":
+        """Measure this machine: a matrix product in fp16 on a GPU (`cuda`), in float32 on all threads of a `cpu`."""
         matrix = torch.randn(width, width, device=kind, dtype=torch.float16 if kind == "cuda" else torch.float32)
         best, begin = math.inf, time.perf_counter()
         while time.perf_counter() - begin < seconds:
@@ -165,7 +164,7 @@ class Machine:
                 product = matrix @ matrix
             product[0, 0].item()  # waits for a GPU
             best = min(best, (time.perf_counter() - start) / 4)
-        return cls(2 * width**3 / best, max(1, torch.cuda.device_count()), kind)
+        return cls(2 * width**3 / best, kind=kind)
 
 
 @dataclass(frozen=True)
@@ -266,7 +265,7 @@ def read_config(paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def plan(config: Mapping[str, Any], machine: Machine) -> Plan:
-    """What each stage of an experiment takes.
+    """What each stage of an experiment takes; preparation, evaluation and benchmarks are left out.
 
     Args:
         config: its settings, with `size`: the number of `pairs` and of target `tokens` of the training data.
@@ -285,7 +284,8 @@ def _stages(config: Mapping[str, Any], machine: Machine) -> Iterator[Stage]:
     pairs, tokens = config["size"]["pairs"], config["size"]["tokens"]
     reduced = config.get("reduced", {})
     training = reduced.get("training", "")
-    options = _options(config["teacher"]["options"], reduced.get("teacher", ""), training)
+    shared = config.get("options", "")
+    options = _options(shared, config["teacher"]["options"], reduced.get("teacher", ""), training)
     teacher = _teacher(options, config["vocabulary"])
     yield _training("teacher", options, tokens, teacher, machine)
     corpora = {"real": 1.0}
@@ -303,7 +303,7 @@ def _stages(config: Mapping[str, Any], machine: Machine) -> Iterator[Stage]:
             kinds = ("phase1", "phase2") if "generator" in method else ("student",)
             for kind in kinds:
                 key = f"{kind}_options"
-                how = _options(config[key], method.get("options", ""), method.get(key, ""), training)
+                how = _options(shared, config[key], method.get("options", ""), method.get(key, ""), training)
                 label = f"{name} {preset}" + (f", {kind[:-1]} {kind[-1]}" if kind != "student" else "")
                 generated_from = teacher if kind == "phase1" else None
                 stage = _training(label, how, data, student, machine, at_work, generated_from)
@@ -351,6 +351,7 @@ def _training(
         operations += 3 * of_generator * passes * machine.devices
     seconds += operations / machine.devices / (machine.operations_per_second * EFFICIENCY[machine.kind])
     half = machine.kind == "cuda"
+    logits = largest * model.vocabulary if teacher is not None else 0
     state = own * (20 if half else 16) + (trained * 4 if generated_from is not None else 0)
     frozen = sum(other.parameters() for other in (teacher, generated_from) if other is not None) * 4
     kept = 2 + int(options.get("keep-last-epochs", 0)) + int(options.get("keep-interval-updates", 0))
@@ -362,14 +363,18 @@ def _training(
         tokens=per_update,
         parameters=own,
         seconds=updates * seconds,
-        memory=PROCESS_BYTES[machine.kind] + state + frozen + model.activations(largest) * (2 if half else 4),
+        memory=PROCESS_BYTES[machine.kind]
+        + state
+        + frozen
+        + (model.activations(largest) + logits) * (2 if half else 4),
         disk=kept * 12 * own,
     )
 
 
 def _decoding(name: str, pairs: int, length: float, beam: int, teacher: Model, machine: Machine) -> Stage:
     operations = teacher.operations(length, beam * length, length)
-    speed = machine.operations_per_second * machine.devices * EFFICIENCY[machine.kind] * DECODING_SHARE
+    # one device: the shards of a corpus are what several machines share
+    speed = machine.operations_per_second * EFFICIENCY[machine.kind] * DECODING_SHARE
     memory = PROCESS_BYTES[machine.kind] + 4 * teacher.parameters() + 4 * 4096 * beam * teacher.vocabulary
     # text and pieces of both sides, and what is binarised of them
     disk = 2 * pairs * length * (2 * 6 + 2)

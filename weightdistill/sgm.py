@@ -17,6 +17,7 @@ from weightdistill.errors import DistillationError
 ENCODINGS = ("utf-8", "gb18030")
 """Tried in this order where a file declares none; GB 18030 contains GBK and GB 2312."""
 
+_SUPERSETS = {"utf-8": "utf-8-sig", "gb2312": "gb18030", "gbk": "gb18030"}
 _DECLARATION = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
 _MARKUP = re.compile(r"<!--.*?-->|<[?!][^>]*>|<(/?)([A-Za-z][\w.-]*)((?:\s[^<>]*?)?)(/?)>", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""([\w:-]+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""")
@@ -140,7 +141,7 @@ def _decode(path: Path, encoding: str | None) -> str:
     line = 0
     for name in names:
         try:
-            return data.decode("utf-8-sig" if name.lower() == "utf-8" else name)
+            return data.decode(_SUPERSETS.get(name.lower(), name))
         except UnicodeDecodeError as error:
             line = line or data[: error.start].count(b"\n") + 1
         except LookupError as error:
@@ -177,7 +178,7 @@ class _Reader:
             if self._segment is not None:
                 segments, number, begin = self._segment
                 if tag == "seg" and closing:
-                    segments[number] = _text(" ".join(self._text[begin:position].split()))
+                    segments[number] = " ".join(_text(self._text[begin:position]).split())
                     self._segment = None
                 elif tag in ("seg", "doc", *_KINDS):
                     raise self._error(begin, f"segment {number!r} has no end tag")

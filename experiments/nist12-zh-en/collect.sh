@@ -16,7 +16,7 @@ need --output "$OUTPUT"; need '--ldc (or LDC_DIR)' "$LDC"
 
 # matching PATTERN: the files below --ldc, in alphabetical order
 matching() {
-    compgen -G "$LDC/$1" || die "$LDC/$1: no such file; adapt the tables in $TABLES to your folders"
+    compgen -G "$LDC/$1" | LC_ALL=C sort || die "$LDC/$1: no such file; adapt the tables in $TABLES to your folders"
 }
 
 # rows TABLE: its lines but for comments
@@ -25,27 +25,39 @@ rows() {
     grep -v '^#' "$TABLES/$1"
 }
 
+# converted FILE ENCODING: its text in UTF-8, maybe gunzipped
+converted() {
+    case $1 in *.gz) gunzip --stdout "$1" ;; *) cat "$1" ;; esac | iconv --from-code "$2" --to-code UTF-8
+}
+
 text=$OUTPUT/collected
+rm -rf "$text"
 mkdir -p "$text"
-rm -f "$text"/*
 train='' valid='' tests=''
+rows corpora.tsv > "$text/corpora"
 while IFS=$'\t' read -r corpus zh en encoding; do
-    for language in zh en; do
-        # each kind of file in one encoding: GBK for old Chinese files, UTF-8 for new ones
-        matching "${!language}" > "$text/files"
-        while read -r file; do
-            case $file in *.gz) gunzip --stdout "$file" ;; *) cat "$file" ;; esac
-        done < "$text/files" | iconv --from-code "$([[ $language == zh ]] && echo "$encoding" || echo UTF-8)" --to-code UTF-8 \
-            > "$text/$corpus.$language" || die "$corpus: its $language is not $encoding; mend $TABLES/corpora.tsv"
-    done
-    train+="$text/$corpus "
-done < <(rows corpora.tsv)
+    matching "$zh" > "$text/zh"
+    matching "$en" > "$text/en"
+    [[ $(wc -l < "$text/zh") -eq $(wc -l < "$text/en") ]] \
+        || die "$corpus: $(wc -l < "$text/zh") Chinese files but $(wc -l < "$text/en") English ones; mend $TABLES/corpora.tsv"
+    number=0
+    # File by file, so that clean.sh finds those whose lines do not align.
+    while IFS=$'\t' read -r chinese english; do
+        prefix=$text/$corpus.$((++number))
+        converted "$chinese" "$encoding" > "$prefix.zh" || die "$chinese: not $encoding; mend $TABLES/corpora.tsv"
+        converted "$english" UTF-8 > "$prefix.en" || die "$english: not UTF-8; convert it first"
+        train+="$prefix "
+    done < <(paste "$text/zh" "$text/en")
+done < "$text/corpora"
+rows sets.tsv > "$text/sets"
 while IFS=$'\t' read -r name source references; do
     matching "$source" > "$text/files"
     for pattern in $references; do matching "$pattern" >> "$text/files"; done
     readarray -t files < "$text/files"
     weightdistill read-sgm "${files[@]}" --output "$text/$name" --source zh --target en
     if [[ $name == valid ]]; then valid=$text/valid; else tests+="$name=$text/$name "; fi
-done < <(rows sets.tsv)
-"$ROOT/scripts/clean.sh" --train "$train" --valid "$valid" --tests "$tests" --source zh --target en --output "$OUTPUT"
+done < "$text/sets"
+# Moses' own limit of lengths: a Chinese sentence has fewer words than its translation.
+"$ROOT/scripts/clean.sh" --train "$train" --valid "$valid" --tests "$tests" --source zh --target en --output "$OUTPUT" \
+    --max-ratio 9
 rm -r "$text"

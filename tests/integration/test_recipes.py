@@ -35,7 +35,25 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
     for name in ("valid", "MT02", "MT08"):
         assert len(lines(raw / f"{name}.zh")) == 100
         assert [lines(raw / f"{name}.en.{number}") for number in range(4)] == [lines(raw / f"{name}.en.0")] * 4
-    assert len(lines(raw / "train.zh")) == len(lines(raw / "train.en")) > 3000
+    pairs = list(zip(lines(raw / "train.zh"), lines(raw / "train.en"), strict=True))
+    assert len(pairs) > 3000
+
+    # of several files each is aligned with its own, whatever order the folder lists them in
+    (folder / "corpora.tsv").write_text("train\tpart*.zh\tpart*.en\tUTF-8\n", encoding="utf-8")
+    for number, letter in enumerate("qzbxka"):
+        for side, language in enumerate(("zh", "en")):
+            part = pairs[number * 500 : (number + 1) * 500]
+            (folder / f"part{letter}.{language}").write_text(
+                "".join(f"{pair[side]}\n" for pair in part), encoding="utf-8"
+            )
+    run(*HERE, *collect)
+    assert set(zip(lines(raw / "train.zh"), lines(raw / "train.en"), strict=True)) == set(pairs[:3000])
+    text = (folder / "partx.en").read_text(encoding="utf-8")
+    (folder / "partx.en").write_text(text + "one more\n", encoding="utf-8")
+    assert re.search(r"train\.5\.raw\.zh ends after 500", run(*HERE, *collect, fails=True))
+    (folder / "partx.en").unlink()
+    assert "train: 6 Chinese files but 5 English ones; mend" in run(*HERE, *collect, fails=True)
+    (folder / "corpora.tsv").write_text("train\ttrain.zh\ttrain.en\tUTF-8\n", encoding="utf-8")
 
     (folder / "MT03-ref.2.sgm").write_text(
         (folder / "MT03-ref.2.sgm").read_text().replace("<seg id=7>", "<seg id=700>")

@@ -194,7 +194,9 @@ def test_a_launcher_is_told_how_many_devices_train_together(data: Path, teacher:
     devices = 4 * max(1, torch.cuda.device_count())
     assert arguments.startswith("--nodes 4 fairseq-train ")
     assert f"--distributed-world-size {devices} --distributed-port 29500" in arguments
-    assert f"--update-freq {math.ceil(1000 / (100 * devices))} " in arguments and "--batch-tokens" not in arguments
+    updates = math.ceil(1000 / (100 * devices))
+    assert arguments.endswith(f"--update-freq {updates} --max-tokens {1000 // (updates * devices)}\n")
+    assert "--batch-tokens" not in arguments
 
 
 def test_phase_2_starts_from_the_export_and_learns_from_several_teachers(

@@ -45,6 +45,12 @@ def test_without_limits_nothing_is_left_out(tmp_path: Path) -> None:
     assert counts["kept"] == counts["pairs"] == len(source) == 5
 
 
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    paths = write(tmp_path, PAIRS[:1])
+    paths[0].write_bytes(b"\xef\xbb\xbf" + paths[0].read_bytes())
+    assert cleaned(tmp_path, *paths)[1] == ["a dog"]
+
+
 def test_gzip_is_read(tmp_path: Path) -> None:
     paths = write(tmp_path, PAIRS[:1])
     zipped = tmp_path / "raw.en.gz"
@@ -83,7 +89,8 @@ TMX = """<?xml version="1.0" encoding="UTF-8" ?>
 <tu><tuv xml:lang="en"><seg>A &amp; <hi>B</hi></seg></tuv><tuv xml:lang="RO"><seg>A
  și B</seg></tuv></tu>
 <tu><tuv xml:lang="en"><seg>alone</seg></tuv></tu>
-<tu><tuv lang="ro"><seg>doi</seg></tuv><tuv lang="en"><seg>two</seg></tuv></tu>
+<tu><tuv lang="ro-RO"><seg>doi</seg></tuv>
+<tuv lang="EN-GB"><seg><bpt i="1">{b}</bpt>two<ept i="1">{/b}</ept></seg></tuv></tu>
 </body></tmx>"""
 
 

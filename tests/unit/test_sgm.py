@@ -49,6 +49,12 @@ def test_references_come_in_the_order_of_the_source(tmp_path: Path, encoding: st
     assert second.lines(source) == ["head", "<unk> 2 < 3", ""]
 
 
+def test_no_entity_breaks_a_line_and_a_declared_encoding_may_be_narrow(tmp_path: Path) -> None:
+    text = SOURCE.replace("?>", " encoding='GB2312'?>", 1).replace("四", "四&#10;朱镕基&#8232;")
+    (source,) = read(write(tmp_path / "src.sgm", text, "gbk"))
+    assert source.lines()[2] == "四 朱镕基"
+
+
 def test_several_sets_of_one_file_are_several_references(tmp_path: Path) -> None:
     text = "".join(
         f'<refset setid="mt"><doc docid="{document}"{sysid}><seg id="1">{document} {number}</seg></doc></refset>'
