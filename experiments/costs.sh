@@ -14,7 +14,8 @@ cd "$ROOT"
     echo "# What the recipes cost"
     echo
     echo "By \`experiments/costs.sh --gpus $GPUS --tflops $TFLOPS\`: estimates of \`weightdistill plan\`, which gives them for your"
-    echo "machine. Memory is that of one GPU; disk is what the checkpoints and corpora take."
+    echo "machine. Memory is that of one GPU; disk is what the checkpoints and corpora take. Parameters and updates are exact;"
+    echo "times on GPUs rest on what fairseq is known to reach there, and were not measured. Preparation and evaluation come on top."
     for recipe in wmt16-en-ro nist12-zh-en wmt14-en-de-base wmt14-en-de-big wmt14-en-de-deep; do
         printf '\n## %s\n\n    ' "$recipe"
         weightdistill plan experiments/recipe.yaml "experiments/$recipe/config.yaml" --gpus "$GPUS" --tflops "$TFLOPS" \
