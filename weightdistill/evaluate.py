@@ -17,6 +17,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 from sacrebleu.significance import PairedTest, Result
 
+from weightdistill.comet import segment_scores
 from weightdistill.errors import DistillationError
 
 DEFAULT_SEED = 12345
@@ -320,25 +321,10 @@ def _comet(
     settings: Settings,
     seed: int | None,
 ) -> list[MetricScore]:
-    """Mean of the segments' scores, times 100; of several references the mean over them."""
-    try:
-        import comet
-    except ImportError as error:
-        raise DistillationError("COMET needs the package unbabel-comet; install it, or leave the metric out") from error
-    if sources is None:
+    """Mean of the segments' scores."""
+    if sources is None or settings.comet is None:
         raise DistillationError("COMET reads the source as well; name its file")
-    path = Path(str(settings.comet))
-    if not path.is_file():
-        raise DistillationError(f"{path}: no such file; COMET needs the checkpoint of a model")
-    model = comet.load_from_checkpoint(str(path))
-    segments = []  # (sentences,) of each system
-    for _, lines in systems:
-        of_references = []
-        for reference in references:
-            data = [{"src": s, "mt": t, "ref": r} for s, t, r in zip(sources, lines, reference, strict=True)]
-            of_references.append(model.predict(data, batch_size=16, gpus=_gpus()).scores)
-        segments.append(100 * np.mean(of_references, axis=0))
-    signature = f"nrefs:{len(references)}|model:{path.stem}|version:{comet.__version__}"
+    segments, signature = segment_scores([lines for _, lines in systems], references, sources, settings.comet)
     scores = [MetricScore(float(own.mean()), signature) for own in segments]
     if settings.resamples:
         generator = np.random.default_rng(seed)
@@ -365,12 +351,6 @@ def _with_resamples(score: MetricScore, own: Any, first: Any, weights: Any, is_f
         differences = differences - differences.mean()
     larger = int((np.abs(differences) >= abs(float((own - first).mean()))).sum())
     return replace(score, p_value=(larger + 1) / (len(differences) + 1))
-
-
-def _gpus() -> int:
-    import torch
-
-    return int(torch.cuda.is_available())
 
 
 def _seed() -> int:

@@ -6,8 +6,9 @@ import pytest
 import torch
 import yaml
 
+from weightdistill.cost import Machine, Model, generator_cost
 from weightdistill.errors import DistillationError
-from weightdistill.plan import Machine, Model, generator_cost, plan, read_config
+from weightdistill.plan import plan, read_config
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CPU = Machine(1e11)

@@ -1,0 +1,28 @@
+"""Where commands write their results as JSON."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")]
+
+
+def require_writable(path: Path | None) -> None:
+    """Fail before the work is done, not after it, where its results cannot be written."""
+    if path is None:
+        return
+    from weightdistill import checkpoint
+
+    checkpoint.require_writable(path)
+
+
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    if path is None:
+        return
+    from weightdistill.checkpoint import writing
+
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    typer.echo(f"wrote {path}")
