@@ -48,10 +48,10 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def training(work: Path, system: str) -> dict[str, Any]:
-    """Seconds and updates of a system's trainings, both phases of weight distillation together."""
+    """Seconds, updates and peak memory (bytes) of a system's trainings, of both phases of weight distillation."""
     folders = ["teacher"] if system == "teacher" else [f"{stage}/{system}" for stage in STAGES]
     records = [read(path) for folder in folders if (path := work / folder / "training.json").exists()]
-    return {key: [record[key] for record in records] for key in ("seconds", "updates")}
+    return {key: [record.get(key) for record in records] for key in ("seconds", "updates", "peak_memory")}
 
 
 def speeds(work: Path, timed: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -106,6 +106,7 @@ def row(work: Path, config: Mapping[str, Any], method: str, preset: str | None, 
                 compared(work, system, other, test) for system, other in zip(systems, others, strict=False)
             ]
     records = [training(work, system) for system in systems]
+    memory = [found for record in records for found in record["peak_memory"] if found]
     timed = config["methods"][config["timed"]].get("students", config["students"])
     parameters, speed = speeds(work, f"{config['timed']}-{preset}-{timed[preset][0]}" if preset else "teacher")
     return {
@@ -118,6 +119,7 @@ def row(work: Path, config: Mapping[str, Any], method: str, preset: str | None, 
         "speed": speed,
         "training_seconds": summary([sum(record["seconds"]) for record in records]),
         "training_updates": [record["updates"] for record in records],
+        "training_memory": max(memory, default=None),
     }
 
 

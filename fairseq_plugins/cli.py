@@ -348,18 +348,18 @@ def plan(
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs that train, 0: a CPU; default: those here.")] = None,
     results: Annotated[
-        Path | None, typer.Option(help="results.json of a run on such a machine, whose times stand beside the plan's.")
+        Path | None, typer.Option(help="results.json of a run on such a machine, to set beside the plan.")
     ] = None,
     json_file: Json = None,
 ) -> None:
     """Say before an experiment what it costs: updates, parameters, time, memory, disk."""
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     import torch
 
     from weightdistill.cost import Machine
+    from weightdistill.plan import check_table, read_config
     from weightdistill.plan import plan as run
-    from weightdistill.plan import read_config
 
     require_writable(json_file)
     settings = read_config(config)
@@ -372,9 +372,11 @@ def plan(
     machine = Machine(tflops * 1e12, kind=kind) if tflops else Machine.here(kind)
     result = run(settings, replace(machine, devices=max(1, gpus)))
     typer.echo(result.table())
+    checks = []
     if results is not None:
-        typer.echo("\n" + result.against(json.loads(results.read_text(encoding="utf-8"))))
-    write_json(json_file, result.as_dict())
+        checks = result.against(json.loads(results.read_text(encoding="utf-8")))
+        typer.echo("\n" + check_table(checks))
+    write_json(json_file, {**result.as_dict(), "checks": [asdict(check) for check in checks]})
 
 
 def main() -> None:

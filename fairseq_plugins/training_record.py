@@ -3,20 +3,31 @@
     python -m fairseq_plugins.training_record SAVE_DIR      writes SAVE_DIR/training.json
 
 fairseq adds up the seconds over all resumes and keeps them in the checkpoint, so that a training that was killed and
-resumed counts in full, less what it lost. Knows the form of a fairseq checkpoint, nothing about models.
+resumed counts in full, less what it lost; of the memory, what it took at most since it was last resumed. Knows the form
+of a fairseq checkpoint, nothing about models.
 """
 
 import json
+import resource
 import sys
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
 
 
+def peak_memory() -> int:
+    """Bytes that this process has held at most: of a GPU's memory where it works on one, else of the machine's."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_reserved()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def record(state: dict[str, Any]) -> dict[str, float | int | None]:
-    """Seconds, updates and the best validation loss of a training, from its last checkpoint.
+    """Seconds, updates, the best validation loss and the peak memory (bytes) of a training, from its last checkpoint.
 
     Raises:
         DistillationError: the checkpoint was stripped of its training state.
@@ -29,6 +40,7 @@ def record(state: dict[str, Any]) -> dict[str, float | int | None]:
         "seconds": round(float(extra["previous_training_time"]), 1),
         "updates": int(history[-1]["num_updates"]),
         "best_validation_loss": extra.get("best"),
+        "peak_memory": extra.get("peak_memory"),
     }
 
 

@@ -91,22 +91,58 @@ class Plan:
         speed = f"{self.machine.operations_per_second / 1e12:.2f}e12 operations a second"
         return "\n".join([text_table(heads, rows), f"on {self.machine.devices} {self.machine.kind} with {speed}"])
 
-    def against(self, results: Mapping[str, Any]) -> str:
-        """Estimated and measured seconds of each system's trainings, one seed, as text.
+    def against(self, results: Mapping[str, Any]) -> list["Check"]:
+        """The plan beside a run of it.
 
         Args:
             results: what `experiments/table.py` wrote of this experiment.
-        """
-        from weightdistill.benchmark import text_table
 
-        rows = []
+        Returns:
+            An entry for each system that both know, in the table's order.
+        """
+        checks = []
         for row in results["rows"]:
             system = f"{row['method']} {row['preset']}" if row["preset"] else row["method"]
-            planned = sum(stage.seconds / stage.seeds for stage in self.stages if stage.system == system)
-            measured = row["training_seconds"]["mean"]
-            if planned:
-                rows.append([system, _duration(planned), _duration(measured), f"{planned / measured:.2f}"])
-        return text_table(["system", "planned", "measured", "ratio"], rows)
+            stages = [stage for stage in self.stages if stage.system == system]
+            if stages:
+                seconds = sum(stage.seconds / stage.seeds for stage in stages), row["training_seconds"]["mean"]
+                memory = max(stage.memory for stage in stages), row.get("training_memory")
+                checks.append(Check(system, *seconds, *memory))
+        return checks
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a system's trainings were planned to take and what they took, with one seed.
+
+    Attributes:
+        system: method and shape.
+        planned_seconds: estimate, of both phases together where there are two.
+        measured_seconds: mean over the seeds.
+        planned_memory: bytes, of the larger phase.
+        measured_memory: bytes; None where it was not recorded.
+    """
+
+    system: str
+    planned_seconds: float
+    measured_seconds: float
+    planned_memory: float
+    measured_memory: float | None
+
+
+def check_table(checks: Sequence[Check]) -> str:
+    """Estimates, measurements and their ratios as text."""
+    from weightdistill.benchmark import text_table
+
+    rows = []
+    for check in checks:
+        time = _duration(check.planned_seconds), _duration(check.measured_seconds)
+        row = [check.system, *time, f"{check.planned_seconds / check.measured_seconds:.2f}"]
+        row.append(_size(check.planned_memory))
+        if check.measured_memory:
+            row += [_size(check.measured_memory), f"{check.planned_memory / check.measured_memory:.2f}"]
+        rows.append([*row, "", ""][:7])
+    return text_table(["system", "time planned", "measured", "ratio", "memory planned", "measured", "ratio"], rows)
 
 
 def read_config(paths: Sequence[Path]) -> dict[str, Any]:

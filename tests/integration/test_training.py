@@ -28,6 +28,7 @@ from torch import Tensor
 
 from fairseq_plugins.export import export
 from fairseq_plugins.models import architectures
+from fairseq_plugins.training_record import record
 from weightdistill import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -51,6 +52,13 @@ def test_a_phase_1_checkpoint_holds_the_generator_and_nothing_of_the_teacher(tin
     assert optimised(state) == sorted(weight.numel() for weight in generator.values())
     for theirs in matrices(checkpoint.read(teacher)["model"]):
         assert not any(torch.equal(theirs, ours) for ours in matrices(generator) if ours.shape == theirs.shape)
+
+
+def test_a_checkpoint_tells_what_its_training_took(tiny: Training) -> None:
+    found = record(checkpoint.read(tiny.last))
+    assert found["updates"] == PHASE1_UPDATES
+    assert 0 < found["seconds"] < 3600
+    assert 100 * 2**20 < found["peak_memory"] < 16 * 2**30
 
 
 def test_a_phase_1_checkpoint_names_its_teacher(tiny: Training, teacher: Path) -> None:

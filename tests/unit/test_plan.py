@@ -8,7 +8,7 @@ import yaml
 
 from weightdistill.cost import Machine, Model, generator_cost
 from weightdistill.errors import DistillationError
-from weightdistill.plan import plan, read_config
+from weightdistill.plan import check_table, plan, read_config
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CPU = Machine(1e11)
@@ -46,6 +46,23 @@ def test_an_experiment_costs_the_sum_of_its_stages_and_a_smoke_test_little():
     smoke = plan(read_config([files[0], EXPERIMENTS / "smoke.yaml", files[1]]), CPU)
     assert sum(s.seconds for s in smoke.stages if "corpus" not in s.name) < 900
     assert {s.name for s in smoke.stages} == set(stages)
+
+
+def test_a_plan_stands_beside_a_run_of_it():
+    planned = plan(read_config([EXPERIMENTS / "recipe.yaml", EXPERIMENTS / "wmt16-en-ro/config.yaml"]), CPU)
+    rows = [
+        {"method": "wd", "preset": "tiny", "training_seconds": {"mean": 100.0}, "training_memory": 2**30},
+        {"method": "plain", "preset": "tiny", "training_seconds": {"mean": 50.0}},
+        {"method": "unplanned", "preset": "tiny", "training_seconds": {"mean": 50.0}},
+    ]
+    wd, plain = planned.against({"rows": rows})
+    phases = [stage for stage in planned.stages if stage.system == "wd tiny"]
+    assert wd.planned_seconds == pytest.approx(sum(stage.seconds for stage in phases))
+    assert wd.planned_memory == max(stage.memory for stage in phases) and wd.measured_memory == 2**30
+    assert plain.measured_memory is None
+    table = check_table([wd, plain]).splitlines()
+    assert f"{wd.planned_seconds / 100:.2f}" in table[-2] and f"{wd.planned_memory / 2**30:.2f}" in table[-2]
+    assert "GiB" in table[-1] and len(table[-1]) == len(table[-2])
 
 
 def test_more_gpus_mean_fewer_passes_and_the_same_batch():
