@@ -4,8 +4,8 @@
   that one class safe, as `weightdistill.checkpoint` does, keeps loading safe.
 - fairseq copies a finished checkpoint to `checkpoint_last.pt` in place: a process that is killed meanwhile leaves half
   a file, from which nothing resumes. And when a disk is full it leaves its temporary file there, and tries again at the
-  end of it. Here checkpoints are written and copied as all files of ours, with the training's peak memory in them. (Where
-  the optional package iopath is installed, fairseq writes through that, and this does not apply.)
+  end of it. Here checkpoints are written and copied as all files of ours, with the training's peak memory in them.
+  (Where the optional package iopath is installed, fairseq writes through that, and this does not apply.)
 - fairseq 0.12.2 (no earlier or later release) keeps every encoder layer's matrices a second time, as Parameters that
   are never trained, for a fast path in eval mode. They would count twice, and a student's weights would not reach
   them: here its layers are built and loaded without, and take the usual path. Stock fairseq makes the copies again

@@ -46,19 +46,38 @@ def read_tmx(
     target: Annotated[str, typer.Option(help="The other one.")],
 ) -> None:
     """Turn a translation memory into parallel text."""
-    from weightdistill.checkpoint import writing
     from weightdistill.corpus import read_tmx as run
+    from weightdistill.corpus import write_pairs
 
-    count = 0
-    with writing(Path(f"{output}.{source}")) as own, writing(Path(f"{output}.{target}")) as other:
-        with own.open("w", encoding="utf-8") as left, other.open("w", encoding="utf-8") as right:
-            for pair in run(memory, source, target):
-                left.write(pair[0] + "\n")
-                right.write(pair[1] + "\n")
-                count += 1
-        if not count:
-            raise DistillationError(f"{memory} has no pair of {source} and {target}; name languages that it has")
+    pairs = run(memory, source, target)
+    count = write_pairs(pairs, Path(f"{output}.{source}"), Path(f"{output}.{target}"))
     typer.echo(f"wrote {output}.{source} and {output}.{target}: {count} pairs")
+
+
+@app.command()
+def read_ldc(
+    source_file: Annotated[Path, typer.Argument(help="SGML documents in the source language.")],
+    target_file: Annotated[Path, typer.Argument(help="The same documents in the target language.")],
+    output: Annotated[Path, typer.Option("--output", help="Prefix of the two files to write.")],
+    source: Annotated[str, typer.Option(help="Code of the source language, and the ending of its file.")],
+    target: Annotated[str, typer.Option(help="Code of the target language.")],
+    alignment: Annotated[
+        Path | None, typer.Option(help="Which segments belong together; default: those of equal ids.")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of the source; default: what it declares, else UTF-8, else GB 18030.")
+    ] = None,
+) -> None:
+    """Turn a parallel corpus of the LDC, SGML with or without a file of alignments, into parallel text."""
+    from weightdistill.corpus import write_pairs
+    from weightdistill.ldc import read_aligned
+
+    found = read_aligned(source_file, target_file, source, target, alignment, encoding)
+    count = write_pairs(found.pairs, Path(f"{output}.{source}"), Path(f"{output}.{target}"))
+    typer.echo(
+        f"{source_file}: {count} pairs; left out: {found.one_sided} without a translation, {found.missing} whose "
+        "segments are not there"
+    )
 
 
 @app.command()

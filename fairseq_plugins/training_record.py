@@ -21,9 +21,8 @@ from weightdistill.errors import DistillationError
 
 def peak_memory() -> int:
     """Bytes that this process has held at most: of a GPU's memory where it works on one, else of the machine's."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_reserved()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # 0 where no GPU was used
+    return torch.cuda.max_memory_reserved() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def record(state: dict[str, Any]) -> dict[str, float | int | None]:

@@ -5,7 +5,7 @@ Knows text files, one sentence a line; nothing about subwords or fairseq.
 
 import gzip
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,9 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
         target: the other language.
 
     Raises:
-        DistillationError: the file cannot be read, or is not TMX.
+        DistillationError: the file cannot be read, is not TMX, or has no such pair.
     """
+    empty = True
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             for _, element in ElementTree.iterparse(file):
@@ -125,10 +126,41 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
                         text = " ".join("".join(_words(segment)).split())
                         texts[language] = texts[language.partition("-")[0]] = text
                 if source.lower() in texts and target.lower() in texts:
+                    empty = False
                     yield texts[source.lower()], texts[target.lower()]
                 element.clear()
     except (OSError, EOFError, ElementTree.ParseError) as error:
         raise DistillationError(f"{path} cannot be read as TMX: {error}") from error
+    if empty:
+        raise DistillationError(f"{path} has no pair of {source} and {target}; name languages that it has")
+
+
+def write_pairs(pairs: Iterable[tuple[str, str]], source: Path, target: Path) -> int:
+    """Write both sides of parallel text, a sentence a line; both files or, where something fails, none.
+
+    Args:
+        pairs: both sides of each, without line ends.
+        source: file of the first sides.
+        target: file of the second sides.
+
+    Returns:
+        The number of pairs.
+
+    Raises:
+        DistillationError: an output cannot be written.
+    """
+    count = 0
+    with (
+        writing(source) as own,
+        writing(target) as other,
+        own.open("w", encoding="utf-8") as left,
+        other.open("w", encoding="utf-8") as right,
+    ):
+        for pair in pairs:
+            left.write(pair[0] + "\n")
+            right.write(pair[1] + "\n")
+            count += 1
+    return count
 
 
 def _words(segment: ElementTree.Element) -> Iterator[str]:

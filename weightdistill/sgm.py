@@ -1,8 +1,8 @@
 """Test sets as NIST, LDC and WMT ship them: read as aligned segments, and translations written as a `tstset`.
 
 SGML of NIST's evaluations (`srcset`, `refset`, `tstset`; tags in either case, attributes with or without quotes, `hl`
-and `p` around segments), the same inside `mteval`, and the XML of WMT since 2021 (`dataset`). Knows no tokens and no
-scores.
+and `p` around segments), the same inside `mteval`, the XML of WMT since 2021 (`dataset`), and documents in no set, as
+the LDC has them (`weightdistill.ldc`). Knows no tokens and no scores.
 """
 
 import html
@@ -31,10 +31,10 @@ Documents = dict[str, dict[str, str]]
 
 @dataclass
 class TextSet:
-    """The source of a test set, or one reference or one system's translation of it.
+    """The source of a test set, one reference or one system's translation of it; or documents that are in no set.
 
     Attributes:
-        kind: `source`, `reference` or `translation`.
+        kind: `source`, `reference`, `translation` or `text`.
         system: who wrote it (NIST's sysid, WMT's translator or system); empty for a source without one.
         set_id: name of the test set.
         source_language: as the file has it, maybe empty.
@@ -75,7 +75,7 @@ class TextSet:
 
 
 def read(path: str | Path, encoding: str | None = None) -> list[TextSet]:
-    """Read a file of NIST or WMT.
+    """Read a file of NIST, WMT or LDC.
 
     Args:
         path: the file.
@@ -89,7 +89,7 @@ def read(path: str | Path, encoding: str | None = None) -> list[TextSet]:
             document, or without id or end tag; the line is named.
     """
     path = Path(path)
-    return _Reader(path, _decode(path, encoding)).sets()
+    return _Reader(path, decode(path, encoding)).sets()
 
 
 def write_translation(
@@ -129,7 +129,12 @@ def _attributes(values: Mapping[str, str]) -> str:
     return "".join(f' {name}="{html.escape(value)}"' for name, value in values.items())
 
 
-def _decode(path: Path, encoding: str | None) -> str:
+def decode(path: Path, encoding: str | None) -> str:
+    """The text of a file in its own encoding, see `read`.
+
+    Raises:
+        DistillationError: the file cannot be read or decoded; the line is named.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -147,6 +152,22 @@ def _decode(path: Path, encoding: str | None) -> str:
         except LookupError as error:
             raise DistillationError(f"{path}: encoding must be one that Python knows, but is {name!r}") from error
     raise DistillationError(f"{path}: line {line} is not {' nor '.join(names)}; name the file's encoding, or mend it")
+
+
+def tags(text: str) -> Iterator[tuple[int, int, bool, str, dict[str, str]]]:
+    """The tags of SGML or XML: where each begins and ends, whether it closes, its name (lower case), its attributes."""
+    for match in _MARKUP.finditer(text):
+        if match[2]:
+            values = {name.lower(): value.strip("\"'").strip() for name, value in _ATTRIBUTE.findall(match[3])}
+            yield (
+                match.start(),
+                match.end(),
+                bool(match[1]),
+                match[2].lower(),
+                {name: _text(value) for name, value in values.items()},
+            )
+            if match[4]:
+                yield match.end(), match.end(), True, match[2].lower(), {}
 
 
 def _require_same(
@@ -170,11 +191,12 @@ class _Reader:
         self._blocks: dict[tuple[str, str], int] = {}  # in which of the file's sets a system was met first
         self._block = 0
         self._document = ""
+        self._name_begin: int | None = None  # where the name of the document begins, if an element has it
         self._owner: TextSet | None = None  # whose segments follow
         self._segment: tuple[dict[str, str], str, int] | None = None  # its document, its id, and where its text begins
 
     def sets(self) -> list[TextSet]:
-        for position, end, closing, tag, attributes in self._tags():
+        for position, end, closing, tag, attributes in tags(self._text):
             if self._segment is not None:
                 segments, number, begin = self._segment
                 if tag == "seg" and closing:
@@ -187,6 +209,8 @@ class _Reader:
                 self._open_set(tag, attributes, closing)
             elif tag == "doc":
                 self._open_document(position, attributes, closing)
+            elif tag == "docid":
+                self._name_document(position, end, closing)
             elif tag in _WMT_KINDS and not closing and self._set is not None and self._set.kind == "dataset":
                 self._open_side(tag, attributes, self._set)
             elif tag == "seg" and not closing:
@@ -196,17 +220,8 @@ class _Reader:
             raise self._error(begin, f"segment {number!r} has no end tag")
         found = [found for found in self._found.values() if found.documents]
         if not found:
-            raise DistillationError(f"{self._path} holds no segments in a srcset, refset, tstset or dataset")
+            raise DistillationError(f"{self._path} holds no segments in a srcset, refset, tstset, dataset or document")
         return found
-
-    def _tags(self) -> Iterator[tuple[int, int, bool, str, dict[str, str]]]:
-        for match in _MARKUP.finditer(self._text):
-            if match[2]:
-                values = {name.lower(): value.strip("\"'").strip() for name, value in _ATTRIBUTE.findall(match[3])}
-                attributes = {name: _text(value) for name, value in values.items()}
-                yield match.start(), match.end(), bool(match[1]), match[2].lower(), attributes
-                if match[4]:
-                    yield match.end(), match.end(), True, match[2].lower(), {}
 
     def _open_set(self, tag: str, attributes: Mapping[str, str], closing: bool) -> None:
         self._block += 1
@@ -225,12 +240,24 @@ class _Reader:
         if closing:
             return
         self._document = attributes.get("docid") or attributes.get("id", "")
+        if self._set is None:
+            self._name_begin = None
+            if self._document:
+                self._own("text", "", TextSet("text", ""), position)
+            # else its name follows in an element
+            return
         if not self._document:
             raise self._error(position, "a document must have a docid")
-        if self._set is None:
-            raise self._error(position, f"document {self._document!r} is in no srcset, refset, tstset or dataset")
         if self._set.kind != "dataset":
             self._own(self._set.kind, attributes.get("sysid") or self._set.system, self._set, position)
+
+    def _name_document(self, position: int, end: int, closing: bool) -> None:
+        if self._set is None and self._owner is None:
+            if not closing:
+                self._name_begin = end
+            elif self._name_begin is not None:
+                self._document = _text(self._text[self._name_begin : position]).strip()
+                self._own("text", "", TextSet("text", ""), position)
 
     def _open_side(self, tag: str, attributes: Mapping[str, str], given: TextSet) -> None:
         language = attributes.get("lang") or attributes.get("language", "")

@@ -30,24 +30,45 @@ converted() {
     case $1 in *.gz) gunzip --stdout "$1" ;; *) cat "$1" ;; esac | iconv --from-code "$2" --to-code UTF-8
 }
 
+# simplified ENCODING: what is encoded in Big5 is in traditional characters, which the test sets do not have
+simplified() {
+    case ${1,,} in *big5* | cp950) opencc --config t2s ;; *) cat ;; esac
+}
+
+# gathered PREFIX ENCODING CHINESE ENGLISH [ALIGNMENTS]: one pair of files as aligned text, PREFIX.zh and PREFIX.en
+gathered() {
+    case $3 in
+        *.sgm | *.sgml)
+            weightdistill read-ldc "$3" "$4" ${5:+--alignment "$5"} --encoding "$2" --source zh --target en --output "$1" ;;
+        *)
+            converted "$3" "$2" > "$1.zh" || die "$3: not $2; mend $TABLES/corpora.tsv"
+            converted "$4" UTF-8 > "$1.en" || die "$4: not UTF-8; convert it first" ;;
+    esac
+    simplified "$2" < "$1.zh" > "$1.simplified"
+    mv "$1.simplified" "$1.zh"
+}
+
 text=$OUTPUT/collected
 rm -rf "$text"
 mkdir -p "$text"
 train='' valid='' tests=''
 rows corpora.tsv > "$text/corpora"
-while IFS=$'\t' read -r corpus zh en encoding; do
+while IFS=$'\t' read -r corpus zh en encoding links; do
     matching "$zh" > "$text/zh"
     matching "$en" > "$text/en"
-    [[ $(wc -l < "$text/zh") -eq $(wc -l < "$text/en") ]] \
-        || die "$corpus: $(wc -l < "$text/zh") Chinese files but $(wc -l < "$text/en") English ones; mend $TABLES/corpora.tsv"
+    if [[ -n $links ]]; then matching "$links" > "$text/links"; else sed 's/.*//' "$text/zh" > "$text/links"; fi
+    for other in 'en English ones' 'links alignments'; do
+        count=$(wc -l < "$text/${other%% *}")
+        [[ $count -eq $(wc -l < "$text/zh") ]] || die "$corpus: $(wc -l < "$text/zh") Chinese files but $count ${other#* };" \
+            "mend $TABLES/corpora.tsv"
+    done
     number=0
     # File by file, so that clean.sh finds those whose lines do not align.
-    while IFS=$'\t' read -r chinese english; do
+    while IFS=$'\t' read -r chinese english alignment; do
         prefix=$text/$corpus.$((++number))
-        converted "$chinese" "$encoding" > "$prefix.zh" || die "$chinese: not $encoding; mend $TABLES/corpora.tsv"
-        converted "$english" UTF-8 > "$prefix.en" || die "$english: not UTF-8; convert it first"
+        gathered "$prefix" "$encoding" "$chinese" "$english" "$alignment"
         train+="$prefix "
-    done < <(paste "$text/zh" "$text/en")
+    done < <(paste "$text/zh" "$text/en" "$text/links")
 done < "$text/corpora"
 rows sets.tsv > "$text/sets"
 while IFS=$'\t' read -r name source references; do

@@ -38,8 +38,17 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
     pairs = list(zip(lines(raw / "train.zh"), lines(raw / "train.en"), strict=True))
     assert len(pairs) > 3000
 
-    # of several files each is aligned with its own, whatever order the folder lists them in
-    (folder / "corpora.tsv").write_text("train\tpart*.zh\tpart*.en\tUTF-8\n", encoding="utf-8")
+    # of several files each is aligned with its own, whatever order the folder lists them in; and the LDC's own form:
+    # traditional characters, segments that alignments join
+    (folder / "corpora.tsv").write_text(
+        "train\tpart*.zh\tpart*.en\tUTF-8\nmagazine\tzh.sgm\ten.sgm\tCP950\tlinks.sgm\n", encoding="utf-8"
+    )
+    for name, document in {
+        "zh.sgm": "<DOC docid=M>\n<seg id=1> 我們說 </seg>\n<seg id=2> 漢語。 </seg>\n</DOC>\n",
+        "en.sgm": "<DOC docid=M>\n<seg id=1> We speak Chinese . </seg>\n</DOC>\n",
+        "links.sgm": '<ALIGNMENT docid=M>\n<SentPair EnglishSegId= "1" ChineseSegId= "1,2" >\n</ALIGNMENT>\n',
+    }.items():
+        (folder / name).write_bytes(document.encode("big5"))
     for number, letter in enumerate("qzbxka"):
         for side, language in enumerate(("zh", "en")):
             part = pairs[number * 500 : (number + 1) * 500]
@@ -47,7 +56,8 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
                 "".join(f"{pair[side]}\n" for pair in part), encoding="utf-8"
             )
     run(*HERE, *collect)
-    assert set(zip(lines(raw / "train.zh"), lines(raw / "train.en"), strict=True)) == set(pairs[:3000])
+    found = set(zip(lines(raw / "train.zh"), lines(raw / "train.en"), strict=True))
+    assert found == {*pairs[:3000], ("我们 说 汉语 。", "We speak Chinese .")}
     text = (folder / "partx.en").read_text(encoding="utf-8")
     (folder / "partx.en").write_text(text + "one more\n", encoding="utf-8")
     assert re.search(r"train\.5\.raw\.zh ends after 500", run(*HERE, *collect, fails=True))

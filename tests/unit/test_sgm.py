@@ -127,13 +127,22 @@ def test_what_is_written_reads_the_same(
         (SOURCE.replace(" id=2", ""), r"line 7: a segment must have an id"),
         (SOURCE.replace(" docid=B", ""), r"line 11: a document must have a docid"),
         (SOURCE.replace("<doc docid=B>", ""), r"line 12: a segment is in no document"),
-        (SOURCE.replace("srcset", "set"), r"document 'A' is in no srcset"),
         ("no tags at all", r"holds no segments"),
     ],
 )
 def test_broken_file_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DistillationError, match=rf"src\.sgm.*{message}"):
         read(write(tmp_path / "src.sgm", text))
+
+
+@pytest.mark.parametrize("head", ["<DOC docid=A>", "<DOC>\n<DOCID> A </DOCID>"])
+def test_documents_may_be_in_no_set(tmp_path: Path, head: str) -> None:
+    text = f"{head}\n<TEXT><p id=1>\n<seg id=1> one </seg>\n<seg id=2> two </seg>\n</p></TEXT>\n</DOC>\n"
+    (found,) = read(write(tmp_path / "text.sgm", text + text.replace("A", "B", 1) if "=A" in head else text))
+    assert found.kind == "text"
+    assert found.documents["A"] == {"1": "one", "2": "two"}
+    with pytest.raises(DistillationError, match=r"line 1: a segment is in no document"):
+        read(write(tmp_path / "nameless.sgm", "<DOC><seg id=1> one </seg></DOC>"))
 
 
 def test_missing_and_superfluous_segments_are_named(tmp_path: Path) -> None:

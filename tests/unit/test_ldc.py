@@ -1,0 +1,87 @@
+"""The LDC's parallel corpora: documents in two languages and their alignments."""
+
+from pathlib import Path
+
+import pytest
+
+from weightdistill.errors import DistillationError
+from weightdistill.ldc import Link, read_aligned, read_links
+
+CHINESE = """<DOC docid="M1">
+<p id=1> <seg id=1> 他說。 </seg>
+<seg id=2> 我們 </seg> </p>
+<p id=2> <seg id=3> 走吧。 </seg>
+<seg id=4> 再見。 </seg> </p>
+</DOC>
+<DOC docid="M2">
+<seg id=1> 你好 </seg>
+</DOC>
+"""
+ENGLISH = """<DOC docid="M1">
+<seg id=1> He spoke. </seg>
+<seg id=2> He left. </seg>
+<seg id=3> Let us go. </seg>
+</DOC>
+<DOC docid="M2">
+<seg id=1> Hello &amp; welcome </seg>
+</DOC>
+"""
+ALIGNMENT = """<ALIGNMENT docid="M1">
+<SentPair EnglishSegId= "1,2" ChineseSegId= "1" >
+<SentPair EnglishSegId= "3" ChineseSegId= "2, 3" >
+<SentPair EnglishSegId= "" ChineseSegId= "4" >
+</ALIGNMENT>
+<ALIGNMENT docid="M2">
+<SentPair EnglishSegId= "1" ChineseSegId= "1" >
+<SentPair EnglishSegId= "9" ChineseSegId= "1" >
+</ALIGNMENT>
+<ALIGNMENT docid="M3">
+<SentPair EnglishSegId= "1" ChineseSegId= "1" >
+</ALIGNMENT>
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path, Path]:
+    paths = tmp_path / "zh.sgm", tmp_path / "en.sgm", tmp_path / "alignment.sgm"
+    for path, text in zip(paths, (CHINESE, ENGLISH, ALIGNMENT), strict=True):
+        path.write_bytes(text.encode("big5"))
+    return paths
+
+
+def test_links_join_segments_and_what_they_miss_is_counted(files: tuple[Path, Path, Path]) -> None:
+    chinese, english, alignment = files
+    found = read_aligned(chinese, english, "zh", "en", alignment, "big5")
+    assert found.pairs == [
+        ("他說。", "He spoke. He left."),
+        ("我們走吧。", "Let us go."),
+        ("你好", "Hello & welcome"),
+    ]
+    assert (found.one_sided, found.missing) == (1, 2)
+
+
+def test_without_alignments_equal_ids_belong_together(files: tuple[Path, Path, Path]) -> None:
+    chinese, english, _ = files
+    found = read_aligned(chinese, english, "zh", "en", encoding="big5")
+    assert [pair[1] for pair in found.pairs] == ["He spoke.", "He left.", "Let us go.", "Hello & welcome"]
+    assert (found.one_sided, found.missing) == (0, 1)
+
+
+def test_links_in_the_order_of_the_file(files: tuple[Path, Path, Path]) -> None:
+    links = list(read_links(files[2], "en", "zh"))
+    assert links[:2] == [Link("M1", ["1", "2"], ["1"]), Link("M1", ["3"], ["2", "3"])]
+    assert links[2].source == []
+
+
+def test_what_cannot_be_aligned_is_refused(files: tuple[Path, Path, Path]) -> None:
+    chinese, english, alignment = files
+    with pytest.raises(DistillationError, match=r"language must be one of ar, en, zh, but is 'de'"):
+        read_aligned(chinese, english, "zh", "de", alignment, "big5")
+    alignment.write_text(ALIGNMENT.replace('docid="M2"', ""))
+    with pytest.raises(DistillationError, match=r"alignment\.sgm: line 7: a link must be in an alignment with a docid"):
+        read_aligned(chinese, english, "zh", "en", alignment, "big5")
+    english.write_text(ENGLISH.replace("M1", "X").replace("M2", "Y"))
+    with pytest.raises(DistillationError, match=r"have no segments that belong together"):
+        read_aligned(chinese, english, "zh", "en", encoding="big5")
+    with pytest.raises(DistillationError, match=r"none cannot be read"):
+        read_aligned(chinese.with_name("none"), english, "zh", "en")
