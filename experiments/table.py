@@ -259,8 +259,9 @@ def scores(results: Mapping[str, Any]) -> str:
 
 
 def _difference(found: Sequence[Mapping[str, float]]) -> str:
-    mean = statistics.fmean(result["difference"] for result in found)
-    return f"{mean:+.1f} (p={max(result['p_value'] for result in found):.3f})"
+    gap = summary([result["difference"] for result in found])
+    deviation = "" if gap["sd"] is None else f" ± {gap['sd']:.1f}"
+    return f"{gap['mean']:+.1f}{deviation} (p={max(result['p_value'] for result in found):.3f})"
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
@@ -306,7 +307,7 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     notes = [
         "- Where there are several seeds: mean ± standard deviation.",
-        "- Differences: means over the seeds; p is the largest of the seeds' by paired bootstrap, "
+        "- Differences: the same, seed by seed; p is the largest of the seeds' by paired bootstrap, "
         f"{results['config']['evaluation']['resamples']} resamples.",
         "- Speed: the teacher in sentences/s, students as ratios to it; one of each shape was timed; "
         f"beam {benchmark['beam']}, "

@@ -63,6 +63,11 @@ def test_differences_are_listed_where_there_are_any():
     assert kd.lines == [["wd & co., TINY", *["+1.5 (p=0.010)"] * 3]]
 
 
+def test_a_difference_of_several_seeds_has_their_spread_and_their_largest_p():
+    found = [{"difference": 1.0, "p_value": 0.02}, {"difference": 2.0, "p_value": 0.001}]
+    assert table._difference(found) == "+1.5 ± 0.7 (p=0.020)"
+
+
 def test_the_papers_figures_stand_above_ours():
     (found,) = table.beside_the_paper(RESULTS)
     assert found.heads[3] == "BLEU (test_1, test_2) less the teacher's"
