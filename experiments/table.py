@@ -69,18 +69,21 @@ def speeds(work: Path, timed: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def compared(work: Path, system: str, baseline: str, test: str) -> dict[str, Any] | None:
     """Difference to a baseline and its p-value by paired bootstrap; None where they were not compared."""
+    if system == baseline:
+        return None
     path = work / "compared" / baseline / f"{test}.json"
-    if not path.exists() or system == baseline:
-        return None
-    result = read(path)["systems"]
-    first, own = result[0], [entry for entry in result if Path(entry["name"]).parent.name == system]
-    if not own:
-        return None
-    return {
-        metric: {"difference": own[0][metric]["score"] - first[metric]["score"], "p_value": own[0][metric]["p_value"]}
-        for metric in own[0]
-        if metric != "name"
-    }
+    found = {}
+    for file in filter(Path.exists, (path, path.with_suffix(".paper.json"))):
+        first, *others = read(file)["systems"]
+        for own in others:
+            if Path(own["name"]).parent.name != system:
+                continue
+            for metric in own:
+                if metric != "name":
+                    difference = own[metric]["score"] - first[metric]["score"]
+                    name = metric if file == path else "paper"
+                    found[name] = {"difference": difference, "p_value": own[metric]["p_value"]}
+    return found or None
 
 
 def scored(work: Path, config: Mapping[str, Any], system: str, test: str) -> dict[str, Any]:
@@ -193,7 +196,7 @@ def systems(results: Mapping[str, Any]) -> Table:
 
 def differences(results: Mapping[str, Any]) -> list[Table]:
     """A table for the teacher and each baseline: scores less theirs, means over the seeds, with the largest p."""
-    tests, metric = list(results["rows"][0]["scores"]), next(iter(results["signatures"]))
+    tests, metric = list(results["rows"][0]["scores"]), _main_metric(results)
     found = []
     for baseline in ("teacher", *results["config"]["baselines"]):
         title = results["config"]["methods"][baseline]["title"] if baseline != "teacher" else "teacher"
@@ -214,7 +217,7 @@ def beside_the_paper(results: Mapping[str, Any]) -> list[Table]:
     if not paper:
         return []
     tests = [test for test in results["config"]["evaluated"] if test != "valid"]
-    metric = "paper" if "paper" in results["signatures"] else "bleu"
+    metric = _main_metric(results)
     rows = {(entry["method"], entry["preset"]): entry for entry in results["rows"]}
     teacher = rows["teacher", None]
     lines = []
@@ -256,6 +259,11 @@ def scores(results: Mapping[str, Any]) -> str:
                 values = [score["mean"], "" if score["sd"] is None else score["sd"], len(score["values"])]
                 writer.writerow([*system, *values, entry["training_seconds"]["mean"]])
     return text.getvalue()
+
+
+def _main_metric(results: Mapping[str, Any]) -> str:
+    """BLEU as the experiment's paper computed it, else the first metric."""
+    return "paper" if "paper" in results["signatures"] else next(iter(results["signatures"]))
 
 
 def _difference(found: Sequence[Mapping[str, float]]) -> str:

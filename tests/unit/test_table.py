@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ SPEC.loader.exec_module(table)
 
 def row(method, preset, bleu, parameters, against=()):
     speed = {"1": {"sentences_per_second": {"median": 100 * len(method)}, "ratio": {"median": 2.5}}}
-    compared = {name: [{"bleu": {"difference": gap, "p_value": p}}] for name, gap, p in against}
+    compared = {name: [{"paper": {"difference": gap, "p_value": p}}] for name, gap, p in against}
     return {
         "method": method,
         "title": f"{method} & co.",
@@ -59,8 +60,22 @@ def test_systems_have_a_column_for_each_metric_and_set():
 def test_differences_are_listed_where_there_are_any():
     teacher, kd = table.differences(RESULTS)
     assert [line[0] for line in teacher.lines] == ["kd & co., TINY", "wd & co., TINY"]
-    assert kd.heads[0] == "BLEU less that of: KD"
+    assert kd.heads[0] == "BLEU as in the paper less that of: KD"
     assert kd.lines == [["wd & co., TINY", *["+1.5 (p=0.010)"] * 3]]
+
+
+def test_comparisons_are_read_with_the_papers_beside_the_others(tmp_path):
+    for kind, gap in (("json", 1.5), ("paper.json", 2.5)):
+        systems = [
+            {"name": f"evaluated/{system}/test.txt", "bleu": {"score": score, "p_value": p}}
+            for system, score, p in (("kd-tiny-1", 20.0, None), ("wd-tiny-1", 20.0 + gap, 0.01))
+        ]
+        (tmp_path / "compared/kd-tiny-1").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"compared/kd-tiny-1/test.{kind}").write_text(json.dumps({"systems": systems}))
+    found = table.compared(tmp_path, "wd-tiny-1", "kd-tiny-1", "test")
+    assert found == {name: {"difference": gap, "p_value": 0.01} for name, gap in (("bleu", 1.5), ("paper", 2.5))}
+    assert table.compared(tmp_path, "kd-tiny-1", "kd-tiny-1", "test") is None
+    assert table.compared(tmp_path, "plain-tiny-1", "kd-tiny-1", "test") is None
 
 
 def test_a_difference_of_several_seeds_has_their_spread_and_their_largest_p():
