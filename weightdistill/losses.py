@@ -34,7 +34,7 @@ class LossTerms(NamedTuple):
     """Negative log-likelihood of the reference."""
     distillation: Tensor
     """Cross-entropy against the teacher's softened distribution, times temperature² (or the squared difference of
-    logits); 0 without a teacher."""
+    logits), of the selected tokens; 0 without a teacher."""
 
 
 def distillation_loss(
@@ -42,7 +42,8 @@ def distillation_loss(
     targets: Tensor,
     soft_labels: SoftLabels | None = None,
     *,
-    weight: float | Tensor = 0.0,
+    weight: float = 0.0,
+    selected: Tensor | None = None,
     soft_loss: str = "ce",
     label_smoothing: float = 0.0,
     padding: int = -100,
@@ -55,7 +56,9 @@ def distillation_loss(
         logits: student's, shape (tokens, vocabulary).
         targets: reference tokens, shape (tokens,).
         soft_labels: the teacher's predictions.
-        weight: share of the distillation term, within [0, 1]; for all tokens, or of shape (tokens,).
+        weight: share of the distillation term, within [0, 1].
+        selected: the tokens that learn from soft labels (`hardest`), booleans of shape (tokens,); default: all. From
+            the reference all of them learn, with the same share.
         soft_loss: `ce`, or `mse`, which takes whole TeacherLogits. Divided by the temperature on both sides and
             multiplied by its square, the squared difference does not depend on it.
         label_smoothing: share of the uniform distribution, as fairseq defines it: spread over the other words.
@@ -66,7 +69,7 @@ def distillation_loss(
             whose vocabulary has another size; soft labels without the logits that `mse` needs.
     """
     require_settings(weight=weight, label_smoothing=label_smoothing, soft_loss=soft_loss)
-    if isinstance(weight, float | int) and weight == 0:
+    if weight == 0:
         soft_labels = None
     elif soft_labels is None:
         raise DistillationError(f"distillation weight is {weight}, but there is no teacher; name one or set it to 0")
@@ -80,7 +83,7 @@ def distillation_loss(
         if soft_loss == "mse" and not (isinstance(soft_labels, TeacherLogits) and not soft_labels.top_k):
             raise DistillationError("soft loss mse compares all logits, but only top-k probabilities are there; use ce")
     terms = _DistillationLoss.apply(  # type: ignore[no-untyped-call]
-        logits, targets, soft_labels, weight, soft_loss, label_smoothing, padding
+        logits, targets, soft_labels, weight, selected, soft_loss, label_smoothing, padding
     )
     return LossTerms(*terms)
 
@@ -88,7 +91,8 @@ def distillation_loss(
 def hardest(logits: Tensor, targets: Tensor, share: float, padding: int = -100) -> Tensor:
     """The tokens of a batch whose reference the student finds hardest; for these only does selective distillation ask.
 
-    Wang et al., "Selective Knowledge Distillation for Neural Machine Translation" (ACL 2021), batch-level selection.
+    Wang et al., "Selective Knowledge Distillation for Neural Machine Translation" (ACL 2021), batch-level selection. The
+    batch is that of one forward pass on one device.
 
     Args:
         logits: student's, shape (tokens, vocabulary).
@@ -125,13 +129,13 @@ def require_share(share: float) -> None:
         raise DistillationError(f"share of selected tokens must be within (0, 1], but is {share}")
 
 
-def require_settings(*, weight: float | Tensor, label_smoothing: float, soft_loss: str = "ce") -> None:
+def require_settings(*, weight: float, label_smoothing: float, soft_loss: str = "ce") -> None:
     """Check settings of the loss before anything is computed.
 
     Raises:
         DistillationError: one is out of range; names it, the range and the value.
     """
-    if isinstance(weight, float | int) and not 0 <= weight <= 1:
+    if not 0 <= weight <= 1:
         raise DistillationError(f"distillation weight must be within [0, 1], but is {weight}")
     if not 0 <= label_smoothing < 1:
         raise DistillationError(f"label smoothing must be within [0, 1), but is {label_smoothing}")
@@ -148,7 +152,8 @@ class _DistillationLoss(torch.autograd.Function):
         logits: Tensor,
         targets: Tensor,
         soft_labels: SoftLabels | None,
-        weight: float | Tensor,
+        weight: float,
+        selected: Tensor | None,
         soft_loss: str,
         label_smoothing: float,
         padding: int,
@@ -170,7 +175,6 @@ class _DistillationLoss(torch.autograd.Function):
             log_student = student.log_softmax(-1)
             nll = -log_student.gather(1, reference)[:, 0]
             cross_entropy = (1 - label_smoothing - spread) * nll - spread * log_student.sum(-1)
-            share = rows_of(weight, chunk) if soft_labels is not None else 0.0  # a number, or (rows, 1)
             distillation = torch.zeros_like(nll)
             if soft_labels is not None and soft_loss == "mse":
                 difference = student - soft_labels.raw(chunk)  # type: ignore[attr-defined]  # checked before
@@ -188,7 +192,9 @@ class _DistillationLoss(torch.autograd.Function):
                     soft_slope = soft_log_student.exp().sub_(soft_teacher).mul_(temperature)
             loss = cross_entropy  # (rows,)
             if soft_labels is not None:
-                loss = ((1 - share) * cross_entropy[:, None] + share * distillation[:, None])[:, 0]
+                if selected is not None:
+                    distillation = distillation * selected[chunk]
+                loss = (1 - weight) * cross_entropy + weight * distillation
             terms = torch.stack([loss, cross_entropy, nll, distillation])  # (4, rows)
             sums += terms.masked_fill(~counts, 0).sum(1)
             if gradient is None:
@@ -196,7 +202,9 @@ class _DistillationLoss(torch.autograd.Function):
             slope = log_student.exp().sub_(spread)
             slope.scatter_add_(1, reference, slope.new_full((1, 1), label_smoothing + spread - 1).expand_as(reference))
             if soft_labels is not None:
-                slope.mul_(1 - share).add_(soft_slope.mul_(share))
+                if selected is not None:
+                    soft_slope.mul_(selected[chunk, None])
+                slope.mul_(1 - weight).add_(soft_slope, alpha=weight)
             gradient[chunk] = slope.mul_(counts[:, None])
 
         if gradient is not None:
@@ -213,7 +221,7 @@ class _DistillationLoss(torch.autograd.Function):
             scaled = gradient  # no copy; on a GPU the comparison would wait for all that goes before
         else:
             scaled = torch.mul(gradient, outer[0], out=torch.empty_like(gradient, dtype=ctx.logits_dtype))
-        return scaled, None, None, None, None, None, None
+        return scaled, None, None, None, None, None, None, None
 
 
 def _rows(logits: Tensor) -> int:

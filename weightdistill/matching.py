@@ -5,6 +5,7 @@ not padding. Knows tensors and masks, not the models that they come from.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -77,13 +78,13 @@ class Match:
         if self.proj and self.of_attention:
             raise DistillationError(f"proj of a match is for hidden states, but the feature is {self.feature!r}")
         for field in ("layer_T", "layer_S"):
-            if not all(isinstance(layer, int) for layer in _layers(getattr(self, field))):
+            if not all(type(layer) is int for layer in _layers(getattr(self, field))):
                 raise DistillationError(f"{field} of a match must be a number or two, but is {getattr(self, field)!r}")
             wanted, found = LOSSES[self.loss].layers, len(_layers(getattr(self, field)))
             if found != wanted:
                 raise DistillationError(f"{field} of a match by {self.loss} must name {wanted} layers, but has {found}")
-        if not isinstance(self.weight, int | float) or not self.weight >= 0:
-            raise DistillationError(f"weight of a match must be a number of at least 0, but is {self.weight!r}")
+        if not isinstance(self.weight, int | float) or not 0 <= self.weight < math.inf:
+            raise DistillationError(f"weight of a match must be a finite number of at least 0, but is {self.weight!r}")
 
     @property
     def of_attention(self) -> bool:

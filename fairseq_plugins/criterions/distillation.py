@@ -4,6 +4,7 @@ Cross-entropy against the reference, the teacher's soft labels (`weightdistill.l
 and attention (`weightdistill.matching`); every way of distilling is a choice of its options.
 """
 
+import contextlib
 import logging
 import math
 from dataclasses import dataclass, field
@@ -150,20 +151,29 @@ class DistillationCriterion(FairseqCriterion):
         matching = bool(self._matches) and self.training
         if matching and self._recorders is None:
             self._recorders = self._record(model, sample)
-        for recorder in self._recorders if matching and self._recorders else ():
-            recorder.start()
+        with contextlib.ExitStack() as recording:  # ends if memory runs out, too, after which fairseq goes on
+            for recorder in self._recorders if matching and self._recorders else ():
+                recorder.start()
+                recording.callback(recorder.stop)
+            return self._losses(model, sample, matching)
+
+    def _losses(
+        self, model: BaseFairseqModel, sample: dict[str, Any], matching: bool
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """See `forward`."""
         logits = model(**sample["net_input"])[0].flatten(0, 1)  # (batch * tokens, vocabulary)
         targets = sample["target"].flatten()
         share = self._scheduled(self.cfg.distillation_weight, self.cfg.distillation_weight_schedule)
         soft_labels = self._soft_labels(sample, model, logits, targets) if share > 0 or matching else None
-        weight: float | Tensor = share
+        selected = None
         if share > 0 and self.cfg.soft_share < 1:
-            weight = share * hardest(logits, targets, self.cfg.soft_share, self.padding_idx).to(torch.float32)
+            selected = hardest(logits, targets, self.cfg.soft_share, self.padding_idx)
         terms = distillation_loss(
             logits,
             targets,
             soft_labels if share > 0 else None,
-            weight=weight,
+            weight=share,
+            selected=selected,
             soft_loss=self.cfg.soft_loss,
             label_smoothing=self.cfg.label_smoothing,
             padding=self.padding_idx,
@@ -225,13 +235,15 @@ class DistillationCriterion(FairseqCriterion):
                     f"{getattr(cfg, option)!r}"
                 )
         self._require_end(cfg.distillation_weight_schedule)
-        for option in ("soft_top_k", "match_weight"):
-            if not getattr(cfg, option) >= 0:
+        for option in ("soft_top_k", "match_weight", "temperature_beta", "temperature_gamma"):
+            if not 0 <= getattr(cfg, option) < math.inf:
                 raise DistillationError(
-                    f"--{option.replace('_', '-')} must be at least 0, but is {getattr(cfg, option)}"
+                    f"--{option.replace('_', '-')} must be finite and at least 0, but is {getattr(cfg, option)}"
                 )
         if cfg.soft_loss == "mse" and cfg.soft_top_k:
             raise DistillationError("--soft-loss mse compares all logits; leave out --soft-top-k, or take ce")
+        if cfg.soft_loss == "mse" and cfg.temperature_schedule != "constant":
+            raise DistillationError("--soft-loss mse has no temperatures; leave out --temperature-schedule, or take ce")
         cached = getattr(task, "cache_settings", None)
         if cached is not None:
             self._check_cached(cached)
@@ -288,7 +300,9 @@ class DistillationCriterion(FairseqCriterion):
         every = (teacher.flatten(0, 1) for teacher in self.task.teacher_logits(sample, model))
         temperature: float | Tensor = cfg.temperature
         counts = targets.ne(self.padding_idx)
-        if cfg.temperature_schedule == "flsw":
+        # Scaled by the squares of temperatures that the student sets, the validation loss would follow these.
+        schedule = cfg.temperature_schedule if self.training else "constant"
+        if schedule == "flsw":
             teachers = list(every)
             every = (teacher for teacher in teachers)
             mean = mean_logits(teachers)
@@ -296,7 +310,7 @@ class DistillationCriterion(FairseqCriterion):
                 temperature = flsw_temperatures(
                     logits, mean, cfg.temperature, cfg.temperature_beta, cfg.temperature_gamma, counts
                 )
-        elif cfg.temperature_schedule == "cwsm":
+        elif schedule == "cwsm":
             temperature = cwsm_temperatures(logits, cfg.temperature, cfg.temperature_beta, counts)
         combined = mean_logits(every) if cfg.soft_loss == "mse" else ensemble(every, temperature)
         if combined is None:
@@ -334,6 +348,4 @@ class DistillationCriterion(FairseqCriterion):
                 ours, theirs = ([Feature(side.values.float(), side.mask) for side in sides] for sides in (ours, theirs))
                 weight = self._scheduled(match.weight * self.cfg.match_weight, match.schedule)
                 total = total + weight * LOSSES[match.loss].compute(ours, theirs)
-        student.stop()
-        teacher.stop()
         return total

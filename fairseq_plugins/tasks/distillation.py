@@ -163,6 +163,11 @@ class DistillationTask(TranslationTask):
         model = super().build_model(cfg, from_checkpoint)
         self._student_shape = students.shape_in(cfg)
         self._student_options = cfg
+        if self.cfg.student_init and getattr(cfg, "finetune_from_model", None):
+            raise DistillationError(
+                f"--student-init {self.cfg.student_init} and --finetune-from-model {cfg.finetune_from_model} both say "
+                "how the student starts; leave out one of them"
+            )
         if self.cfg.student_init and not from_checkpoint:
             students.initialise(model, self.cfg.student_init, self._teachers, self._student_shape)
         if self.cfg.teacher_cache:  # the teacher has given all that it is asked for

@@ -103,13 +103,19 @@ def test_the_criterion_is_what_its_options_define(
     hard = functional.cross_entropy(own, targets, reduction="none", label_smoothing=0)
     spread = 0.1 / (own.shape[1] - 1)  # fairseq smooths over the other words
     smoothed = (1 - 0.1 - spread) * hard - spread * own.log_softmax(-1).sum(-1)
-    weight = torch.full_like(hard, 0.3)
-    if "--soft-share" in named:
-        weight[hard.argsort(descending=True)[-(-2 * len(hard) // 5) :]] = 0
-    expected = ((1 - weight) * smoothed + weight * soft).sum()
+    if "--soft-share" in named:  # Wang et al.: all tokens learn from the reference, the hardest from the teacher, too
+        soft[hard.argsort(descending=True)[-(-2 * len(hard) // 5) :]] = 0
+    expected = (0.7 * smoothed + 0.3 * soft).sum()
     loss, _, logged = built.criterion(built.model, built.sample)
     assert loss.item() == pytest.approx(expected.item(), rel=2e-5)
     assert logged["nll_loss"].item() == pytest.approx(hard.sum().item(), rel=1e-5)
+    if (
+        "--temperature-schedule" in named
+    ):  # in validation the loss has one temperature, so that it can choose a checkpoint
+        built.criterion.eval()
+        soft = -((other / base).softmax(-1) * (own / base).log_softmax(-1)).sum(-1) * base**2
+        loss = built.criterion(built.model, built.sample)[0]
+        assert loss.item() == pytest.approx((0.7 * smoothed + 0.3 * soft).sum().item(), rel=2e-5)
 
 
 def test_features_are_what_the_model_computes(data: Path, teacher: Path, tmp_path: Path) -> None:
@@ -202,17 +208,18 @@ def _cross_entropy(built: Built) -> torch.Tensor:
     return loss
 
 
+@pytest.mark.parametrize(("name", "updates"), [("linear_decay", 75), ("linear_growth", 25)])
 def test_a_schedule_scales_the_weight_in_training_and_leaves_validation_alone(
-    data: Path, teacher: Path, tmp_path: Path
+    data: Path, teacher: Path, tmp_path: Path, name: str, updates: int
 ) -> None:
-    schedule = ["--distillation-weight", 0.8, "--distillation-weight-schedule", "linear_decay", "--max-update", 100]
+    schedule = ["--distillation-weight", 0.8, "--distillation-weight-schedule", name, "--max-update", 100]
     built = Built(student(data, tmp_path, teacher, *schedule, "--dropout", 0))
     losses = {}
     for weight in (0.8, 0.2):
         fixed = Built(student(data, tmp_path, teacher, "--distillation-weight", weight, "--dropout", 0))
         fixed.model.load_state_dict(built.model.state_dict())
         losses[weight] = fixed.criterion(fixed.model, built.sample)[0].item()
-    built.criterion.set_num_updates(75)
+    built.criterion.set_num_updates(updates)
     assert built.criterion(built.model, built.sample)[0].item() == pytest.approx(losses[0.2], rel=1e-5)
     built.criterion.eval()
     assert built.criterion(built.model, built.sample)[0].item() == pytest.approx(losses[0.8], rel=1e-5)
@@ -244,7 +251,9 @@ def test_a_student_starts_from_copied_weights_and_resumes_from_its_own(
         (["--soft-share", 0], r"share of selected tokens must be within \(0, 1\], but is 0"),
         (["--soft-loss", "kl"], "soft loss must be one of ce, mse, but is 'kl'"),
         (["--soft-rest", "drop"], "--soft-rest must be one of renormalise, spread, but is 'drop'"),
-        (["--soft-top-k", -1], "--soft-top-k must be at least 0, but is -1"),
+        (["--soft-top-k", -1], "--soft-top-k must be finite and at least 0, but is -1"),
+        (["--temperature-gamma", -1], "--temperature-gamma must be finite and at least 0, but is -1"),
+        (["--soft-loss", "mse", "--temperature-schedule", "flsw"], "--soft-loss mse has no temperatures; leave out"),
         (["--soft-loss", "mse", "--soft-top-k", 4], "--soft-loss mse compares all logits; leave out --soft-top-k"),
         (["--temperature-schedule", "linear"], "--temperature-schedule must be one of constant, flsw, cwsm, but is"),
         (
@@ -260,6 +269,10 @@ def test_a_student_starts_from_copied_weights_and_resumes_from_its_own(
             "which --checkpoint-activations .* leave one of",
         ),
         (["--matches", "absent.yaml"], "matches must be one of pkd-skip, .* or a file, but are 'absent.yaml'"),
+        (
+            ["--student-init", "middle", "--finetune-from-model", "student.pt"],
+            "--student-init middle and --finetune-from-model student.pt both say how the student starts",
+        ),
         (["--student-init", "best"], "student init must be random, generator, LAYERS .* but is 'best'"),
     ],
     ids=str,

@@ -228,19 +228,23 @@ def test_an_impossible_temperature_is_refused(temperature):
 
 
 @pytest.mark.parametrize("tokens", [7, 400])  # one piece, and several
-def test_every_token_may_have_its_own_weight_and_temperature(tokens):
+def test_every_token_may_have_its_own_temperature_and_soft_labels_or_none(tokens):
     logits, targets, teachers = example(tokens=tokens, vocabulary=3000 if tokens > 7 else 5)
-    weights, temperatures = torch.rand(tokens, dtype=torch.float64), 1 + torch.rand(tokens, dtype=torch.float64)
+    selected, temperatures = torch.rand(tokens) < 0.5, 1 + torch.rand(tokens, dtype=torch.float64)
     labels = TeacherLogits(teachers[0], temperatures)
-    terms = distillation_loss(logits.requires_grad_(), targets, labels, weight=weights, padding=PADDING)
+    every = dict(weight=0.3, selected=selected, label_smoothing=0.1, padding=PADDING)
+    terms = distillation_loss(logits.requires_grad_(), targets, labels, **every)
     expected = [0.0] * 4
     for index in range(tokens):
         row, own = slice(index, index + 1), soft([teachers[0][index : index + 1]], temperatures[index].item())
-        alone = distillation_loss(logits[row], targets[row], own, weight=weights[index].item(), padding=PADDING)
-        expected = [total + term.item() for total, term in zip(expected, alone, strict=True)]
+        alone = distillation_loss(logits[row], targets[row], own, weight=0.3, label_smoothing=0.1, padding=PADDING)
+        loss, cross_entropy, nll, distillation = (term.item() for term in alone)
+        if not selected[index]:
+            loss, distillation = 0.7 * cross_entropy, 0.0
+        own_terms = loss, cross_entropy, nll, distillation
+        expected = [total + term for total, term in zip(expected, own_terms, strict=True)]
     assert [term.item() for term in terms] == pytest.approx(expected)
     if tokens == 7:
-        every = dict(weight=weights, label_smoothing=0.1, padding=PADDING)
         assert torch.autograd.gradcheck(lambda x: distillation_loss(x, targets, labels, **every).loss, logits)
 
 
