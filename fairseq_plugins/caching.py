@@ -94,6 +94,7 @@ def cache_teacher(
         "shard_sentences": shard_sentences,
         "teachers": [teacher.provenance() for teacher in found],
         **fingerprints(task, subset),
+        **_source_fingerprints(task, subset),
     }
     shards = [
         range(start, min(start + shard_sentences, len(dataset))) for start in range(0, len(dataset), shard_sentences)
@@ -128,7 +129,8 @@ class CachedLabelsDataset(BaseWrapperDataset):
         if len(labels.missing) != len(item["target"]):
             raise DistillationError(
                 f"the teacher cache has {len(labels.missing)} tokens of sentence {index}, but the data have "
-                f"{len(item['target'])}; it was too long for the teacher: train with a smaller --max-target-positions"
+                f"{len(item['target'])}; it was too long for the teacher: train with smaller "
+                "--max-source-positions and --max-target-positions"
             )
         item["soft_labels"] = labels
         return item
@@ -162,17 +164,30 @@ def fingerprints(task: TranslationTask, subset: str) -> dict[str, str]:
     Sources are not among them: a teacher may read other ones than its student, e.g. without the tag that tells a
     multilingual student the target language.
     """
-    folder = Path(str(task.cfg.data).split(":")[0])
+    target = task.cfg.target_lang
     return {
-        "targets_sha256": checkpoint.fingerprint(_targets(task, subset)),
-        "dictionary_sha256": checkpoint.fingerprint(folder / f"dict.{task.cfg.target_lang}.txt"),
+        "targets_sha256": checkpoint.fingerprint(_binarised(task, subset, target)),
+        "dictionary_sha256": checkpoint.fingerprint(_folder(task) / f"dict.{target}.txt"),
     }
 
 
-def _targets(task: TranslationTask, subset: str) -> Path:
-    """The binarised targets of a split; fairseq takes data that were made for the other direction, too."""
-    folder, source, target = Path(str(task.cfg.data).split(":")[0]), task.cfg.source_lang, task.cfg.target_lang
-    paths = [folder / f"{subset}.{pair}.{target}.bin" for pair in (f"{source}-{target}", f"{target}-{source}")]
+def _source_fingerprints(task: TranslationTask, subset: str) -> dict[str, str]:
+    """The same of what the teacher read: a cache is gone on with only where that is still so."""
+    source = task.cfg.source_lang
+    return {
+        "sources_sha256": checkpoint.fingerprint(_binarised(task, subset, source)),
+        "source_dictionary_sha256": checkpoint.fingerprint(_folder(task) / f"dict.{source}.txt"),
+    }
+
+
+def _folder(task: TranslationTask) -> Path:
+    return Path(str(task.cfg.data).split(":")[0])
+
+
+def _binarised(task: TranslationTask, subset: str, language: str) -> Path:
+    """One side of a split; fairseq takes data that were made for the other direction, too."""
+    source, target = task.cfg.source_lang, task.cfg.target_lang
+    paths = [_folder(task) / f"{subset}.{pair}.{language}.bin" for pair in (f"{source}-{target}", f"{target}-{source}")]
     return next((path for path in paths if path.exists()), paths[0])
 
 
@@ -183,7 +198,7 @@ def open_caches(task: TranslationTask, folder: Path, subset: str, combine: bool)
         DistillationError: one is missing, unfinished or damaged, or of other targets.
     """
     parts = [subset]
-    while combine and _targets(task, f"{subset}{len(parts)}").exists():
+    while combine and _binarised(task, f"{subset}{len(parts)}", task.cfg.target_lang).exists():
         parts.append(f"{subset}{len(parts)}")
     first = not dist.is_initialized() or dist.get_rank() == 0
     caches = [TeacherCache(folder / part, verify=first) for part in parts]

@@ -78,11 +78,11 @@ class Teacher:
         model.requires_grad_(False)
         return model.eval()
 
-    def require_dictionaries(self, source: Dictionary, target: Dictionary, data: str | None = None) -> None:
+    def require_dictionaries(self, source: Dictionary | None, target: Dictionary, data: str | None = None) -> None:
         """Check that the student's dictionaries are the teacher's.
 
         Args:
-            source: student's source dictionary.
+            source: student's source dictionary; None where it may be another one.
             target: student's target dictionary.
             data: folder with the teacher's dictionaries; default: the one that its checkpoint names. Where that is
                 gone, only the sizes are compared.
@@ -95,6 +95,8 @@ class Teacher:
         if None in languages and (data or self.data) and folder.is_dir():  # fairseq-train found them so, and kept none
             languages = list(data_utils.infer_language_pair(str(folder)))
         for side, own, language in zip(("source", "target"), (source, target), languages, strict=True):
+            if own is None:
+                continue
             file = folder / f"dict.{language}.txt"
             stack = "encoder" if side == "source" else "decoder"
             if (embeddings := self.raw_state.get(f"{stack}.embed_tokens.weight")) is None:

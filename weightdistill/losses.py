@@ -91,8 +91,8 @@ def distillation_loss(
 def hardest(logits: Tensor, targets: Tensor, share: float, padding: int = -100) -> Tensor:
     """The tokens of a batch whose reference the student finds hardest; for these only does selective distillation ask.
 
-    Wang et al., "Selective Knowledge Distillation for Neural Machine Translation" (ACL 2021), batch-level selection. The
-    batch is that of one forward pass on one device.
+    Wang et al., "Selective Knowledge Distillation for Neural Machine Translation" (ACL 2021), batch-level selection.
+    The batch is that of one forward pass on one device.
 
     Args:
         logits: student's, shape (tokens, vocabulary).

@@ -139,6 +139,12 @@ class TeacherCaches:
         """The first cache's; what matters in training is the same in all."""
         return self._caches[0].settings
 
+    @property
+    def teachers(self) -> list[dict[str, str]]:
+        """Path and SHA-256 of every teacher whose predictions are here, each once."""
+        every = {teacher["sha256"]: teacher for cache in self._caches for teacher in cache.settings["teachers"]}
+        return list(every.values())
+
     def sentence(self, index: int) -> Labels:
         """The soft labels of a sentence of all, as views of the files.
 

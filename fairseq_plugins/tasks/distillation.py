@@ -83,8 +83,10 @@ class DistillationTask(TranslationTask):
         super().__init__(cfg, src_dict, tgt_dict)
         self._teachers = teachers.read_all(cfg.teacher_path or "")
         self._teacher_models: list[BaseFairseqModel] = []
+        # Of a teacher that is not run, nor started from, only the predictions matter.
+        apart = bool(cfg.teacher_cache) and (cfg.student_init or "random") == "random"
         for teacher in self._teachers:
-            teacher.require_dictionaries(src_dict, tgt_dict, cfg.teacher_data)
+            teacher.require_dictionaries(None if apart else src_dict, tgt_dict, cfg.teacher_data)
         # only the first of several processes writes checkpoints, and runs the command
         if cfg.checkpoint_command and (not dist.is_initialized() or dist.get_rank() == 0):
             at_each_checkpoint(cfg.checkpoint_command)
@@ -134,6 +136,8 @@ class DistillationTask(TranslationTask):
                     f"teacher cache {self.cfg.teacher_cache} has another {name} for {split} ({own}) than for "
                     f"{self.cfg.train_subset} ({other}); make one of them anew"
                 )
+        if split == self.cfg.train_subset:
+            self.state.merge_state_dict({"teachers": caches.teachers})
         self.datasets[split] = CachedLabelsDataset(self.datasets[split], caches)
 
     def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:

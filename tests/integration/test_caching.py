@@ -104,6 +104,19 @@ def test_what_a_cache_cannot_do_is_refused(
         Built(from_cache(data, tmp_path, cache, teacher, *more))
 
 
+def test_a_cache_of_other_sources_is_not_gone_on_with(
+    corpus: Corpus, teacher: Path, cache: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(corpus.data, tmp_path / "data")
+    shutil.copytree(cache, tmp_path / "cache")
+    for part in ("bin", "idx"):
+        sources = tmp_path / "data" / f"valid.aa-bb.bb.{part}"
+        shutil.copy(sources, tmp_path / "data" / f"valid.aa-bb.aa.{part}")
+    command = ["weightdistill", "cache-teacher", teacher, "--data", tmp_path / "data", "--output", tmp_path / "cache"]
+    printed = run(*command, "--subset", "valid", "--top-k", 8, "--temperature", 2, "--shard-sentences", 100, fails=True)
+    assert "holds a teacher cache with another sources_sha256" in printed
+
+
 def test_a_cache_of_other_data_is_refused(corpus: Corpus, teacher: Path, cache: Path, tmp_path: Path) -> None:
     shutil.copytree(corpus.data, tmp_path / "data")
     for part in ("bin", "idx"):
@@ -151,6 +164,8 @@ def test_a_multilingual_student_learns_from_a_teacher_for_each_pair_that_reads_o
     checkpoint.write(second, tmp_path / "second.pt")
     pairs = {"": (teacher, corpus.data), "1": (tmp_path / "second.pt", corpus.data)}
     both = tmp_path / "both"
+    words = (corpus.data / "dict.aa.txt").read_text(encoding="utf-8")
+    (tmp_path / "dict.aa.txt").write_text(f"{words}<pair> 1\n<pair1> 1\n", encoding="utf-8")
     for suffix, (own, data) in pairs.items():
         for split in ("train", "valid"):
             command = ["weightdistill", "cache-teacher", own, "--data", data, "--subset", split, "--top-k", 8]
@@ -160,14 +175,14 @@ def test_a_multilingual_student_learns_from_a_teacher_for_each_pair_that_reads_o
         tagged = tmp_path / f"tagged{suffix}"
         tagged.mkdir()
         for split in ("train", "valid"):
-            tag = f"w0{len(suffix)} "  # any word of the dictionary does
+            tag = f"<pair{suffix}> "  # a word that the teachers do not know
             lines = (corpus.pieces / f"{split}.aa").read_text(encoding="utf-8").splitlines()
             (tagged / f"{split}.aa").write_text("".join(f"{tag}{line}\n" for line in lines), encoding="utf-8")
             shutil.copy(corpus.pieces / f"{split}.bb", tagged)
         run(
             *("fairseq-preprocess", "--source-lang", "aa", "--target-lang", "bb", "--trainpref", tagged / "train"),
             *("--validpref", tagged / "valid", "--destdir", tagged / "data"),
-            *("--srcdict", corpus.data / "dict.aa.txt", "--tgtdict", corpus.data / "dict.bb.txt"),
+            *("--srcdict", tmp_path / "dict.aa.txt", "--tgtdict", corpus.data / "dict.bb.txt"),
         )
         both.mkdir(exist_ok=True)
         for file in (tagged / "data").iterdir():
@@ -176,6 +191,10 @@ def test_a_multilingual_student_learns_from_a_teacher_for_each_pair_that_reads_o
     command = student(both, tmp_path / "save", teacher, "--teacher-cache", tmp_path / "caches", "--max-update", 3)
     log = run(*(part for part in command if part != "--disable-validation"), "--combine-val")
     assert "valid on 'valid' subset" in log
+    recorded = checkpoint.read(tmp_path / "save" / "checkpoint_last.pt")["task_state"]["teachers"]
+    assert [entry["sha256"] for entry in recorded] == [checkpoint.fingerprint(own) for own, _ in pairs.values()]
+    with pytest.raises(DistillationError, match="source dictionary of teacher"):  # whose rows would not be its words
+        Built([*command, "--student-init", "middle"])
     built = Built(command)
     built.task.load_dataset("train", combine=True)
     dataset = built.task.dataset("train")
