@@ -128,7 +128,9 @@ def distill(
     output: Annotated[Path, typer.Option("--output", help="Receives shards/, source, target and distilled.json.")],
     data: Data = None,
     reference: Annotated[Path | None, typer.Option(help="Their references in pieces, for --select and --real.")] = None,
-    shards: Annotated[int, typer.Option(min=1, help="Parts of the sources that are decoded one by one.")] = 1,
+    shards: Annotated[
+        int, typer.Option(min=1, help="Parts of the sources that are decoded one by one; a kill loses one.")
+    ] = 16,
     only: Annotated[int | None, typer.Option(min=0, help="Decode this shard alone, counted from 0.")] = None,
     beam: Annotated[int, typer.Option(min=1, help="Hypotheses kept at each step.")] = 5,
     n_best: Annotated[int, typer.Option(min=1, help="Hypotheses to select from.")] = 1,
@@ -147,13 +149,16 @@ def distill(
     from tqdm import tqdm
 
     from weightdistill import sequence_level as sequences
+    from weightdistill.checkpoint import fingerprint
     from weightdistill.engines import Search
+    from weightdistill.evaluate import read_lines
 
     filters, mixture = sequences.FilterSettings(select, max_ratio, keep_copies), sequences.Mixture(real, distilled)
     settings = Search(beam, n_best, length_penalty, batch_tokens)
     require_writable(output / "distilled.json")
-    sources = _read_pieces(source)
-    references = None if reference is None else _read_pieces(reference)
+    sources = sequences.PieceLines(read_lines(source))
+    # one shard alone needs none
+    references = None if reference is None or only is not None else sequences.PieceLines(read_lines(reference))
     if references is not None and len(references) != len(sources):
         raise DistillationError(
             f"{source} and {reference} must have the same number of lines, but have {len(sources)} and "
@@ -161,11 +166,16 @@ def distill(
         )
     if select != "score" and n_best == 1:
         raise DistillationError(f"--select {select} chooses among several; give --n-best, or leave it out")
-    if references is None and (real or select != "score"):
+    if reference is None and (real or select != "score"):
         raise DistillationError("--real and --select need the references; name their file with --reference")
     paths = [output / "shards" / f"{number}-of-{shards}.jsonl" for number in range(shards)]
     parts = {number: sequences.shard_of(len(sources), number, shards) for number in _chosen(only, shards)}
     provenance = sequences.source_provenance(source, model, "ctranslate2" if model.is_dir() else "fairseq")
+    if data is not None:
+        _quiet_fairseq()
+        from fairseq_plugins.engine import require_words
+
+        require_words(model, data)
     engine = _open(model, data, threads)
     with tqdm(total=sum(map(len, parts.values())), unit="sentence", disable=None) as bar:
         for number, lines in parts.items():
@@ -174,7 +184,8 @@ def distill(
     if only is not None:
         typer.echo(f"wrote {paths[only]}")
         return
-    corpus = sequences.write_corpus(paths, output, sources, references, filters, mixture)
+    more = {} if reference is None else {"reference_sha256": fingerprint(reference)}
+    corpus = sequences.write_corpus(paths, output, sources, references, filters, mixture, more)
     reasons = ", ".join(f"{count} {reason}" for reason, count in corpus.counts().items())
     typer.echo(f"{len(corpus.pairs)} of {corpus.sentences} sentences translated; left out: {reasons}")
 

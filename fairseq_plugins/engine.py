@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq.data import Dictionary, data_utils
 from fairseq.sequence_generator import SequenceGenerator
 
+from fairseq_plugins import teachers
 from fairseq_plugins.loading import load_model, translation_task
 from weightdistill import checkpoint
 from weightdistill.engines import (
@@ -18,6 +20,7 @@ from weightdistill.engines import (
     Pieces,
     Search,
     search_filled,
+    vocabulary,
 )
 from weightdistill.errors import DistillationError
 
@@ -99,6 +102,37 @@ def open_engine(model: Path, data: Path | None = None, threads: int | None = Non
             raise DistillationError(f"{model} holds no model.bin; give a CTranslate2 folder or a fairseq checkpoint")
         return CTranslate2Engine(model, threads)
     return FairseqEngine(model, data, threads)
+
+
+def require_words(model: Path, data: Path) -> None:
+    """Check that a model and a data folder have the same words; others it would read, and leave, as unknown ones.
+
+    Args:
+        model: a CTranslate2 folder, or a fairseq checkpoint, whose dictionaries are compared if they are still at hand.
+        data: folder of fairseq-preprocess.
+
+    Raises:
+        DistillationError: a word that one of both lacks, which is named; no dictionaries.
+    """
+    languages = data_utils.infer_language_pair(str(data))
+    files = [data / f"dict.{language}.txt" for language in languages]
+    if None in languages or not all(map(Path.is_file, files)):
+        raise DistillationError(f"{data} holds no data of two languages with their dictionaries; give another --data")
+    dictionaries = [Dictionary.load(str(file)) for file in files]
+    if not model.is_dir():
+        teacher = teachers.read(str(model))
+        # a generated student has the words of its teacher, which training checked
+        if "encoder.embed_tokens.weight" in teacher.raw_state:
+            teacher.require_dictionaries(*dictionaries)
+        return
+    for side, file, dictionary in zip(("source", "target"), files, dictionaries, strict=True):
+        own = {word for word in vocabulary(model, side) if not word.startswith("madeupword")}
+        other = {word for word in dictionary.symbols[dictionary.nspecial :] if not word.startswith("madeupword")}
+        for word in sorted(own ^ other):
+            # marks of sentence ends and padding have other names
+            if word in other or not (word.startswith("<") and word.endswith(">")):
+                lacking = file if word in own else model
+                raise DistillationError(f"{lacking} lacks the word {word!r}; give --data with the words of {model}")
 
 
 def batches(lengths: Sequence[int], size: int, unit: BatchType) -> Iterator[list[int]]:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sequence-level distillation: the teacher translates the training sources, and what it makes of them is binarised with the
-# same dictionaries. Interrupted, it decodes again what was not finished: with --shards, the part that was at work.
+# same dictionaries. Interrupted, it decodes again the part that was at work.
 #
 #   scripts/translate.sh --prepared DIR --source LANG --target LANG --model MODEL --output DIR [options]
 #
@@ -16,20 +16,24 @@
 #   --max-ratio R      leave out translations longer or shorter than the source by more than this, 0 for none (default: 0)
 #   --real N           how many times the real data are added (default: 1)
 #   --distilled N      how many times the distilled ones are (default: 1)
-#   --shards N         parts that are decoded one by one (default: 1)
+#   --shards N         parts that are decoded one by one (default: 16)
 #   --only N           decode this part alone, from 0, e.g. on another machine
 #   --batch-tokens N   padded source tokens decoded together (default: 4096)
 #   --threads N        worker processes of the binarisation (default: 2)
 source "$(dirname "$0")/common.sh"
 
 PREPARED='' SOURCE='' TARGET='' MODEL='' OUTPUT='' BEAM=5 LENGTH_PENALTY=1.0 N_BEST=1 SELECT=score MAX_RATIO=0 REAL=1
-DISTILLED=1 SHARDS=1 ONLY='' BATCH_TOKENS=4096 THREADS=2
+DISTILLED=1 SHARDS=16 ONLY='' BATCH_TOKENS=4096 THREADS=2
 options "$@"
 need --prepared "$PREPARED"; need --source "$SOURCE"; need --target "$TARGET"
 need --model "$MODEL"; need --output "$OUTPUT"
 described="--prepared $PREPARED --source $SOURCE --target $TARGET --model $MODEL --beam $BEAM --length-penalty \
 $LENGTH_PENALTY --n-best $N_BEST --select $SELECT --max-ratio $MAX_RATIO --real $REAL --distilled $DISTILLED \
 --shards $SHARDS"
+# and of which teacher, and of which data
+if [[ -d $MODEL ]]; then model=("$MODEL"/model.bin "$MODEL"/*vocabulary*); else model=("$MODEL"); fi
+described+=$'\n'$(sha256sum "${model[@]}" "$PREPARED/pieces/train.$SOURCE" "$PREPARED/pieces/train.$TARGET" \
+    "$PREPARED/data-bin/dict.$SOURCE.txt" "$PREPARED/data-bin/dict.$TARGET.txt")
 same_options "$OUTPUT" "$described"
 [[ -e $OUTPUT/data-bin/done ]] && { echo "translated already: $OUTPUT"; exit 0; }
 

@@ -3,6 +3,7 @@
 An engine takes and gives subword pieces. Knows nothing about text, fairseq or how a model was trained.
 """
 
+import json
 import math
 import struct
 from collections.abc import Callable, Sequence
@@ -99,7 +100,7 @@ def search_filled(
 
 
 class CTranslate2Engine:
-    """A model in CTranslate2's format; on the GPU where CTranslate2 sees one.
+    """A model in CTranslate2's format; on all GPUs that CTranslate2 sees, if any.
 
     Args:
         folder: holds model.bin and its vocabularies.
@@ -114,9 +115,13 @@ class CTranslate2Engine:
 
         self.name = str(folder)
         self.parameters = count_parameters(Path(folder) / "model.bin")
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        # batches of one call are shared out over all GPUs
+        gpus = list(range(ctranslate2.get_cuda_device_count()))
+        device, indices = ("cuda", gpus) if gpus else ("cpu", [0])
         try:
-            self._translator = ctranslate2.Translator(str(folder), device=device, intra_threads=threads or 0)
+            self._translator = ctranslate2.Translator(
+                str(folder), device=device, device_index=indices, intra_threads=threads or 0
+            )
         except (RuntimeError, ValueError) as error:
             raise DistillationError(f"CTranslate2 cannot load {folder}: {error}; convert the model again") from error
 
@@ -148,6 +153,27 @@ class CTranslate2Engine:
             ]
 
         return search_filled(sentences, run)
+
+
+def vocabulary(folder: Path, side: str) -> list[str]:
+    """The words of a CTranslate2 model.
+
+    Args:
+        folder: the model.
+        side: `source` or `target`.
+
+    Raises:
+        DistillationError: the folder has no such file, or a damaged one.
+    """
+    for name in ("shared", side):
+        for path in (folder / f"{name}_vocabulary.json", folder / f"{name}_vocabulary.txt"):
+            if path.exists():
+                try:
+                    text = path.read_text(encoding="utf-8")
+                    return list(json.loads(text)) if path.suffix == ".json" else text.split("\n")[:-1]
+                except ValueError as error:
+                    raise DistillationError(f"{path} is damaged: {error}; convert the model again") from error
+    raise DistillationError(f"{folder} holds no {side} vocabulary; give a folder that CTranslate2's converter wrote")
 
 
 def count_parameters(model: Path) -> int:

@@ -5,16 +5,18 @@ Kim and Rush, "Sequence-Level Knowledge Distillation" (2016): students learn fro
 machines may decode independently. Knows text files of subword pieces and engines; neither datasets nor training.
 """
 
+import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from weightdistill.checkpoint import fingerprint, writing
+from weightdistill.corpus import write_pairs
 from weightdistill.engines import Engine, Hypothesis, Pieces, Search
 from weightdistill.errors import DistillationError
 
@@ -42,6 +44,27 @@ class FilterSettings:
             raise DistillationError(f"select must be one of {', '.join(SELECTIONS)}, but is {self.select!r}")
         if self.max_ratio and not self.max_ratio >= 1:
             raise DistillationError(f"max ratio must be 0 or at least 1, but is {self.max_ratio}")
+
+
+class PieceLines(Sequence[Pieces]):
+    """Text in pieces, whose lines are split when they are asked for: of millions, lists of pieces would fill memory."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = lines
+
+    def __len__(self) -> int:
+        """Number of lines."""
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, index: int) -> Pieces: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "PieceLines": ...
+
+    def __getitem__(self, index: int | slice) -> "Pieces | PieceLines":
+        """A line's pieces, or some lines."""
+        return PieceLines(self._lines[index]) if isinstance(index, slice) else self._lines[index].split()
 
 
 def shard_of(lines: int, number: int, shards: int) -> range:
@@ -147,6 +170,7 @@ def choose(
     hypotheses: Iterable[Sequence[Hypothesis]],
     references: Sequence[Pieces] | None,
     settings: FilterSettings,
+    first_line: int = 1,
 ) -> Corpus:
     """Choose a translation for each source, or say why there is none.
 
@@ -157,16 +181,23 @@ def choose(
         hypotheses: of each source, best first.
         references: in pieces; needed unless the selection is by score.
         settings: of the choice.
+        first_line: number of the first source's line.
 
     Raises:
         DistillationError: numbers of lines that differ, or a selection by references without any.
     """
     if settings.select != "score" and references is None:
         raise DistillationError(f"select {settings.select} compares with references; name their file with --reference")
+    hypotheses = list(hypotheses)
+    if len({len(sources), len(hypotheses), len(sources if references is None else references)}) > 1:
+        raise DistillationError(
+            f"sources, hypotheses and references must be as many, but are {len(sources)}, {len(hypotheses)} and "
+            f"{'none' if references is None else len(references)}"
+        )
     left_out: dict[str, list[int]] = {reason: [] for reason in REASONS}
     pairs = []
     nearness = _nearness(settings.select)
-    for number, (source, found) in enumerate(zip(sources, hypotheses, strict=True)):
+    for number, (source, found) in enumerate(zip(sources, hypotheses, strict=False)):
         ordered = list(found)
         if references is not None and settings.select != "score":
             reference = references[number]
@@ -174,19 +205,23 @@ def choose(
         reasons = [_reason(source, hypothesis, settings) for hypothesis in ordered] or ["empty"]
         kept = next((own for own, reason in zip(ordered, reasons, strict=False) if reason is None), None)
         if kept is None:
-            left_out[str(reasons[0])].append(number + 1)
+            left_out[str(reasons[0])].append(first_line + number)
         else:
             pairs.append((" ".join(source), " ".join(kept.pieces)))
     return Corpus(pairs, len(sources), left_out)
 
 
-def merge_shards(paths: Sequence[Path], sources: Sequence[Pieces]) -> tuple[dict[str, Any], list[list[Hypothesis]]]:
-    """All shards' hypotheses, in order, and what they are of.
+def each_shard(paths: Sequence[Path], sentences: int) -> Iterator[tuple[dict[str, Any], list[list[Hypothesis]]]]:
+    """The shards in order, one at a time: what they all are of, and the hypotheses of this one's sources.
+
+    Args:
+        paths: files of `decode_shard`, in order.
+        sentences: how many sources they must have together.
 
     Raises:
         DistillationError: as `read_shard`; shards that are not of one corpus and one search, or not all of it.
     """
-    merged: list[list[Hypothesis]] = []
+    found = 0
     common: dict[str, Any] = {}
     for path in paths:
         head, hypotheses = read_shard(path)
@@ -196,12 +231,12 @@ def merge_shards(paths: Sequence[Path], sources: Sequence[Pieces]) -> tuple[dict
                 f"shards must be of one decoding, but {path} has another {different} than {paths[0]}; decode it again"
             )
         common = own
-        merged += hypotheses
-    if len(merged) != len(sources):
+        found += len(hypotheses)
+        yield common, hypotheses
+    if found != sentences:
         raise DistillationError(
-            f"the shards have {len(merged)} sentences, but the source has {len(sources)}; decode all shards of it"
+            f"the shards have {found} sentences, but the source has {sentences}; decode all shards of it"
         )
-    return common, merged
 
 
 @dataclass(frozen=True)
@@ -226,6 +261,7 @@ def write_corpus(
     references: Sequence[Pieces] | None,
     filters: FilterSettings,
     mixture: Mixture,
+    more: Mapping[str, Any] | None = None,
 ) -> Corpus:
     """Write `source`, `target` and `distilled.json`, which says how they were made and what was left out.
 
@@ -236,31 +272,48 @@ def write_corpus(
         references: their references; needed for a selection by nearness, and for real pairs.
         filters: which translations are taken.
         mixture: of real and distilled pairs.
+        more: what else is to be recorded.
 
     Raises:
-        DistillationError: as `merge_shards` and `choose`; real pairs without references; an output that cannot be
+        DistillationError: as `each_shard` and `choose`; real pairs without references; an output that cannot be
             written.
     """
     if mixture.real and references is None:
         raise DistillationError("real pairs need references; name their file with --reference")
-    provenance, hypotheses = merge_shards(shards, sources)
-    corpus = choose(sources, hypotheses, references, filters)
-    real = [
-        (" ".join(own), " ".join(other)) for own, other in zip(sources, references or [], strict=references is not None)
-    ]
-    pairs = real * mixture.real + corpus.pairs * mixture.distilled
-    for side, name in enumerate(("source", "target")):
-        with writing(output / name) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(pair[side] + "\n" for pair in pairs)
+    if references is not None and len(references) != len(sources):
+        raise DistillationError(f"there are {len(sources)} sources, but {len(references)} references of them")
+    provenance: dict[str, Any] = {}
+    corpus, start = Corpus([], len(sources), {reason: [] for reason in REASONS}), 0
+    for provenance, hypotheses in each_shard(shards, len(sources)):  # noqa: B007
+        part = slice(start, start + len(hypotheses))
+        start = part.stop
+        own = choose(
+            sources[part],
+            hypotheses[: len(sources) - part.start],
+            references[part] if references is not None else None,
+            filters,
+            part.start + 1,
+        )
+        corpus.pairs.extend(own.pairs)
+        for reason, lines in own.left_out.items():
+            corpus.left_out[reason].extend(lines)
+    real = (
+        (" ".join(own), " ".join(other))
+        for _ in range(mixture.real)
+        for own, other in zip(sources, references or [], strict=True)
+    )
+    pairs = itertools.chain(real, *itertools.repeat(corpus.pairs, mixture.distilled))
+    count = write_pairs(pairs, output / "source", output / "target")
     report = {
         **provenance,
+        **(more or {}),
         **asdict(filters),
         **asdict(mixture),
         "sentences": corpus.sentences,
         "kept": len(corpus.pairs),
         "left_out": corpus.counts(),
         "left_out_lines": corpus.left_out,
-        "pairs": len(pairs),
+        "pairs": count,
     }
     with writing(output / "distilled.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -268,11 +321,12 @@ def write_corpus(
 
 
 def source_provenance(source: Path, model: Path, engine: str) -> dict[str, Any]:
-    """What a decoding is of: the teacher's file and the sources', by name and SHA-256, and the engine."""
-    weights = model / "model.bin" if model.is_dir() else model
+    """What a decoding is of: the teacher's files and the sources', by name and SHA-256, and the engine."""
+    vocabularies = sorted(model.glob("*vocabulary*")) if model.is_dir() else []
     return {
         "teacher": str(model),
-        "teacher_sha256": fingerprint(weights),
+        "teacher_sha256": fingerprint(model / "model.bin" if model.is_dir() else model),
+        **{f"{file.stem}_sha256": fingerprint(file) for file in vocabularies},
         "source": str(source),
         "source_sha256": fingerprint(source),
         "engine": engine,

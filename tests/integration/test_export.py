@@ -1,6 +1,7 @@
 """What an export is worth: the same translations with stock fairseq and with CTranslate2, or no file at all."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,8 @@ def test_a_distilled_corpus_is_what_its_teacher_says_whatever_is_killed(
     run(*command, "--output", tmp_path / "once", "--shards", 1)
     for name in ("source", "target"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
+    shutil.copytree(corpus.data, tmp_path / "data")
+    words = tmp_path / "data" / "dict.bb.txt"
+    words.write_text(words.read_text(encoding="utf-8").replace("w", "v", 1), encoding="utf-8")
+    printed = run(*command, "--output", tmp_path / "other", "--data", tmp_path / "data", fails=True)
+    assert ("lacks the word 'v" if engine == "ctranslate2" else "target dictionary of teacher") in printed

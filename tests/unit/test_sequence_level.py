@@ -13,7 +13,7 @@ from weightdistill.sequence_level import (
     Mixture,
     choose,
     decode_shard,
-    merge_shards,
+    each_shard,
     read_shard,
     shard_of,
     source_provenance,
@@ -59,6 +59,10 @@ def decoded(folder: Path, shards: int, engine: Engine | None = None, **more: obj
     return paths
 
 
+def merged(paths: list[Path]) -> list[list[Hypothesis]]:
+    return [hypotheses for _, part in each_shard(paths, len(SOURCES)) for hypotheses in part]
+
+
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 7])
 def test_shards_are_all_of_the_corpus_in_order(shards: int) -> None:
     parts = [shard_of(5, number, shards) for number in range(shards)]
@@ -69,7 +73,7 @@ def test_shards_are_all_of_the_corpus_in_order(shards: int) -> None:
 
 
 def test_merged_shards_are_what_one_engine_says_of_everything(tmp_path: Path) -> None:
-    one, three = (merge_shards(decoded(tmp_path / str(n), n), SOURCES)[1] for n in (1, 3))
+    one, three = (merged(decoded(tmp_path / str(n), n)) for n in (1, 3))
     assert one == three == Engine().search(SOURCES, Search(n_best=2))
 
 
@@ -91,13 +95,13 @@ def test_a_shard_of_another_decoding_is_not_mixed_with_this(tmp_path: Path) -> N
     other = Search(beam=9, n_best=2)
     decode_shard(Engine(), SOURCES[2:], paths[1], other, {"teacher_sha256": "1", "lines": [2, 5]})
     with pytest.raises(DistillationError, match=r"must be of one decoding, but .*1\.jsonl has another beam than"):
-        merge_shards(paths, SOURCES)
+        merged(paths)
 
 
 def test_no_sentence_is_lost(tmp_path: Path) -> None:
     paths = decoded(tmp_path, 2)
     with pytest.raises(DistillationError, match="the shards have 2 sentences, but the source has 5; decode all shards"):
-        merge_shards(paths[:1], SOURCES)
+        merged(paths[:1])
     lines = paths[1].read_text(encoding="utf-8").splitlines(keepends=True)
     paths[1].write_text("".join(lines[:-1]), encoding="utf-8")
     with pytest.raises(DistillationError, match=r"1\.jsonl has 2 of 3 sentences; remove it and decode"):
