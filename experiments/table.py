@@ -145,7 +145,7 @@ def collect(config: Mapping[str, Any], committed: Sequence[Path], work: Path) ->
     where["versions"] |= {package: importlib.metadata.version(package) for package in PACKAGES}
     return {
         "experiment": config["name"],
-        "config_sha256": fingerprint if read_config(committed) == config else None,
+        "config_sha256": fingerprint if _of_any_machine(read_config(committed)) == _of_any_machine(config) else None,
         "config": config,
         "generators": {
             name: asdict(BUNDLES[name]) for method in config["methods"].values() if (name := method.get("generator"))
@@ -155,6 +155,10 @@ def collect(config: Mapping[str, Any], committed: Sequence[Path], work: Path) ->
         "machine": where,
         "rows": rows,
     }
+
+
+def _of_any_machine(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != "gpus"}
 
 
 def spread(entry: Mapping[str, Any], digits: int = 1) -> str:
@@ -311,12 +315,12 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _notes(results: Mapping[str, Any]) -> list[str]:
-    benchmark, where = results["benchmark"], results["machine"]
+    benchmark, where, evaluation = results["benchmark"], results["machine"], results["config"]["evaluation"]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     notes = [
         "- Where there are several seeds: mean ± standard deviation.",
-        "- Differences: the same, seed by seed; p is the largest of the seeds' by paired bootstrap, "
-        f"{results['config']['evaluation']['resamples']} resamples.",
+        "- Differences: the same, seed by seed; p is the largest of the seeds' by paired "
+        f"{evaluation.get('test', 'bootstrap')}, {evaluation['resamples']} resamples.",
         "- Speed: the teacher in sentences/s, students as ratios to it; one of each shape was timed; "
         f"beam {benchmark['beam']}, "
         f"{benchmark['sentences']} sentences, {benchmark['threads']} CPU threads, "

@@ -385,7 +385,7 @@ def plan(
     typer.echo(result.table())
     checks = []
     if results is not None:
-        checks = result.against(json.loads(results.read_text(encoding="utf-8")))
+        checks = result.against(_read_results(results))
         typer.echo("\n" + check_table(checks))
     write_json(json_file, {**result.as_dict(), "checks": [asdict(check) for check in checks]})
 
@@ -401,6 +401,16 @@ def main() -> None:
 
 def _chosen(only: int | None, shards: int) -> "Iterable[int]":
     return range(shards) if only is None else [only]
+
+
+def _read_results(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DistillationError(f"{path} cannot be read: {error}; give the results.json of an experiment") from error
+    if not isinstance(found, dict) or "rows" not in found:
+        raise DistillationError(f"{path} has no rows; give the results.json of an experiment")
+    return found
 
 
 def _open(model: Path, data: Path | None, threads: int | None) -> "Engine":

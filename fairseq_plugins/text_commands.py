@@ -67,12 +67,13 @@ def read_ldc(
     encoding: Annotated[
         str | None, typer.Option(help="Of the source; default: what it declares, else UTF-8, else GB 18030.")
     ] = None,
+    target_encoding: Annotated[str, typer.Option(help="Of the target.")] = "utf-8",
 ) -> None:
     """Turn a parallel corpus of the LDC, SGML with or without a file of alignments, into parallel text."""
     from weightdistill.corpus import write_pairs
     from weightdistill.ldc import read_aligned
 
-    found = read_aligned(source_file, target_file, source, target, alignment, encoding)
+    found = read_aligned(source_file, target_file, source, target, alignment, encoding, target_encoding)
     count = write_pairs(found.pairs, Path(f"{output}.{source}"), Path(f"{output}.{target}"))
     typer.echo(
         f"{source_file}: {count} pairs; left out: {found.one_sided} without a translation, {found.missing} whose "

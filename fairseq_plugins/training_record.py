@@ -20,7 +20,11 @@ from weightdistill.errors import DistillationError
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most: of a GPU's memory where it works on one, else of the machine's."""
+    """Bytes that this process has held at most: of a GPU's memory where it works on one, else of the machine's.
+
+    Of the GPU it is what torch has reserved, without CUDA's own context; of the machine, what was resident, with pages
+    of files that are mapped (a teacher's cache).
+    """
     # 0 where no GPU was used
     return torch.cuda.max_memory_reserved() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

@@ -6,7 +6,7 @@
 #   scripts/clean.sh --train "A B" --valid PREFIX --tests "NAME=PREFIX ..." --source LANG --target LANG --output DIR [options]
 #
 #   --train "A B"        prefixes of parallel text, A.LANG or A.LANG.gz for both languages, a sentence a line
-#   --valid PREFIX       the validation set, in the same form; its references may be PREFIX.LANG.0, PREFIX.LANG.1, ...
+#   --valid PREFIX       the validation set, PREFIX.LANG for both languages; its references may be PREFIX.LANG.0, ...
 #   --tests "NAME=P .."  the test sets in that form, and the names that they get
 #   --source LANG        source language
 #   --target LANG        target language
@@ -53,6 +53,11 @@ text() {
     if [[ -e $1 ]]; then cat "$1"; elif [[ -e $1.gz ]]; then gunzip --stdout "$1.gz"; else die "$1: no such file"; fi
 }
 
+# one_ending: lines without a carriage return, at which Python would end them
+one_ending() {
+    sed 's/\r$//; s/\r/ /g'
+}
+
 work=$OUTPUT/unclean
 rm -rf "$work"  # what an interrupted run left
 mkdir -p "$work"
@@ -71,12 +76,16 @@ weightdistill clean --source "$work/joined.$SOURCE" --target "$work/joined.$TARG
     --max-length "$MAX_LENGTH" --max-ratio "$MAX_RATIO" --deduplicate --drop-empty --json "$OUTPUT/counts.json"
 for set in "valid=$VALID" $TESTS; do
     name=${set%%=*} prefix=${set#*=}
-    text "$prefix.$SOURCE" | normalised "$SOURCE" > "$OUTPUT/$name.$SOURCE"
+    text "$prefix.$SOURCE" > "$work/$name.$SOURCE"
+    require_text "$work/$name.$SOURCE"
+    one_ending < "$work/$name.$SOURCE" | normalised "$SOURCE" > "$OUTPUT/$name.$SOURCE"
     readarray -t files < <(references "$prefix.$TARGET")
     [[ ${#files[@]} -gt 0 ]] || die "$prefix.$TARGET: no such file"
+    rm -f "$OUTPUT/$name.$TARGET" "$OUTPUT/$name.$TARGET".[0-9]  # of other references, maybe more
     for file in "${files[@]}"; do
+        require_text "$file"
         # its number, if there are several
-        letters "$TARGET" < "$file" > "$OUTPUT/$name.$TARGET${file#"$prefix.$TARGET"}"
+        one_ending < "$file" | letters "$TARGET" > "$OUTPUT/$name.$TARGET${file#"$prefix.$TARGET"}"
     done
     echo "$name: $(wc -l < "$OUTPUT/$name.$SOURCE") sentences, ${#files[@]} translations of each"
 done

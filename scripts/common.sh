@@ -62,6 +62,15 @@ references() {
     if [[ -e $1 ]]; then echo "$1"; else compgen -G "$1.[0-9]" | sort || die "$1: no such file, and no $1.0"; fi
 }
 
+# require_text FILE: UTF-8 without empty lines.
+require_text() {
+    iconv -f utf-8 -t utf-8 "$1" > /dev/null 2>&1 \
+        || die "$1: line $(grep -naxvm1 '.*' "$1" | cut -d: -f1) is not UTF-8; convert the file first"
+    local empty
+    empty=$(awk 'NF == 0 { print NR; exit }' "$1")
+    [[ -z $empty ]] || die "$1: line $empty is empty; drop that pair from both sides"
+}
+
 # fetch FOLDER SHA256 ADDRESS: a file of that name in the folder, downloaded unless it is there already. What an
 # interrupted download left is gone on with.
 fetch() {
@@ -147,6 +156,8 @@ train() {
         # Without the number, every process of the launcher would train for itself, into the same files.
         [[ ${NODES:-1} -gt 1 ]] || die "LAUNCHER starts trainings on several machines; set NODES to their number"
         device+=(--distributed-world-size "$(devices)" --distributed-port "${MASTER_PORT:-29500}")
+    elif [[ ${NODES:-1} -ne 1 ]]; then  # whose share of the batch nobody would compute
+        die "NODES is $NODES, but nothing starts the training on them; set LAUNCHER, or leave out NODES"
     fi
     "${launcher[@]}" fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
         --num-workers 0 --required-batch-size-multiple 1 --log-format simple "$@" $batch

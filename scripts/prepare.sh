@@ -26,10 +26,7 @@ for split in train valid $TESTS; do
     lines=$(wc -l < "$RAW/$split.$SOURCE") || die "$RAW/$split.$SOURCE: missing; --raw needs it"
     for file in "$RAW/$split.$SOURCE" "${files[@]}"; do
         [[ -s $file ]] || die "$file: missing or empty; --raw needs $split.$SOURCE and $split.$TARGET"
-        iconv -f utf-8 -t utf-8 "$file" > /dev/null 2>&1 \
-            || die "$file: line $(grep -naxvm1 '.*' "$file" | cut -d: -f1) is not UTF-8; convert the file first"
-        empty=$(awk 'NF == 0 { print NR; exit }' "$file")
-        [[ -z $empty ]] || die "$file: line $empty is empty; drop that pair from both sides"
+        require_text "$file"
         [[ $(wc -l < "$file") -eq $lines ]] \
             || die "$RAW/$split: $lines lines of $SOURCE but $(wc -l < "$file") of $TARGET; the sides must align"
     done

@@ -4,7 +4,8 @@
 #   scripts/reproduce.sh NAME [options] [-- SNAKEMAKE OPTIONS]
 #
 #   NAME            wmt16-en-ro, nist12-zh-en, wmt14-en-de-base, wmt14-en-de-big or wmt14-en-de-deep
-#   --output DIR    receives everything (default: runs/NAME in the project; with --smoke runs/smoke-NAME)
+#   --output DIR    receives everything (default: runs/NAME in the project; with --smoke runs/smoke-NAME, with --data-dir
+#                   runs/smoke-NAME-real)
 #   --cores N       CPU cores (default: all)
 #   --dry-run       print every command, and run none
 #   --smoke         the whole recipe in miniature, in minutes on two CPU cores
@@ -23,12 +24,12 @@ CONFIG=$ROOT/experiments/$NAME/config.yaml
 [[ -e $CONFIG ]] || die "there is no $CONFIG; see --help for the recipes"
 [[ -z $DATA_DIR || -n $SMOKE ]] || die "--data-dir goes with --smoke"
 "$ROOT/scripts/setup.sh"
-OUTPUT=${OUTPUT:-$ROOT/runs/${SMOKE:+smoke-}$NAME}
+OUTPUT=${OUTPUT:-$ROOT/runs/${SMOKE:+smoke-}$NAME${DATA_DIR:+-real}}
 mkdir -p "$OUTPUT"
 OUTPUT=$(cd "$OUTPUT" && pwd)
 [[ $OUTPUT != *[[:space:]]* ]] || die "--output must be a path without blanks, but is $OUTPUT"
 
-configs=("$ROOT/experiments/recipe.yaml" "$CONFIG") settings=() dry=() quiet=(--quiet host reason) resources=()
+configs=("$ROOT/experiments/recipe.yaml" "$CONFIG") settings='' dry=() quiet=(--quiet host reason) resources=()
 if [[ -n $SMOKE ]]; then
     configs=("$ROOT/experiments/recipe.yaml" "$ROOT/experiments/smoke.yaml" "$CONFIG")
     data=$OUTPUT/data${DATA_DIR:+-real}
@@ -37,21 +38,27 @@ if [[ -n $SMOKE ]]; then
         "$ROOT/experiments/smoke_data.sh" --recipe "$NAME" --output "$data.writing" ${DATA_DIR:+--data-dir "$DATA_DIR"}
         mv "$data.writing" "$data"
     fi
-    settings=("vocabulary=$(< "$data/vocabulary")")
+    settings+="vocabulary: $(< "$data/vocabulary")"$'\n'
     export LOCAL_DATA=$data LDC_DIR=$data LDC_TABLES=$data
 fi
+# The stages run in the output folder.
+for variable in LDC_DIR LDC_TABLES LOCAL_DATA WMT_ARCHIVES; do
+    [[ -z ${!variable:-} ]] || export "$variable=$(realpath "${!variable}")"
+done
 # Every training takes all GPUs, so one runs at a time; without GPUs as many as there are cores.
 if has_gpu; then
     gpus=$(devices)
-    settings+=("gpus=$gpus")
+    settings+="gpus: $gpus"$'\n'
     resources=(--resources "gpu=$gpus")
 fi
+# In a file, since a --config behind the -- takes the place of any other.
+echo "${settings:-"{}"}" > "$OUTPUT/settings.yaml"
 [[ -z $DRY_RUN ]] || { dry=(--dry-run --printshellcmds) quiet=(--quiet host); }
 [[ $(snakemake --version) != 7.* ]] || quiet=()  # which knows no such parts of its output
 
 exec 9> "$OUTPUT/.lock"
 flock --nonblock 9 || die "another run is at work in $OUTPUT"
 snakemake "${quiet[@]}" "${dry[@]}" --rerun-triggers mtime params input --rerun-incomplete --nolock --cores "$CORES" \
-    --snakefile "$ROOT/experiments/Snakefile" --configfile "${configs[@]}" ${settings[@]:+--config "${settings[@]}"} "${resources[@]}" --directory "$OUTPUT" \
+    --snakefile "$ROOT/experiments/Snakefile" --configfile "${configs[@]}" "$OUTPUT/settings.yaml" "${resources[@]}" --directory "$OUTPUT" \
     "${REST[@]}" || die "a stage failed; its log in $OUTPUT/logs says why"
 [[ -n $DRY_RUN ]] || cat "$OUTPUT/results/table.md"

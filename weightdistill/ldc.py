@@ -48,6 +48,7 @@ def read_aligned(
     target: str,
     alignment: Path | None = None,
     encoding: str | None = None,
+    target_encoding: str = "utf-8",
 ) -> Aligned:
     """Read one pair of files.
 
@@ -58,11 +59,13 @@ def read_aligned(
         target: code of the target language.
         alignment: which segments belong together; default: those of equal ids.
         encoding: of the source file and the alignments; default: what they declare, else UTF-8, else GB 18030.
+        target_encoding: of the target file.
 
     Raises:
-        DistillationError: a file cannot be read, or holds no documents; a language whose name is not known; no pair.
+        DistillationError: a file cannot be read, or holds no documents; a language whose name is not known; links, none
+            of which names segments that are there.
     """
-    own, other = _documents(source_file, encoding), _documents(target_file, None)
+    own, other = _documents(source_file, encoding), _documents(target_file, target_encoding)
     links = read_links(alignment, source, target, encoding) if alignment else _equal_ids(own, other)
     found = Aligned([])
     for link in links:
@@ -75,7 +78,7 @@ def read_aligned(
             )
         except KeyError:
             found.missing += 1
-    if not found.pairs:
+    if found.missing and not found.pairs:
         raise DistillationError(
             f"{source_file} and {target_file} have no segments that belong together; name two files of one corpus, and "
             "their alignments if equal ids do not align them"

@@ -227,11 +227,12 @@ def _training(
     generated_from: Model | None = None,
 ) -> Stage:
     largest = float(options.get("max-tokens", 4096))
-    one_pass = largest * FILLED * machine.devices
     passes = int(options.get("update-freq", 1))
-    if "batch-tokens" in options:
-        passes = math.ceil(float(options["batch-tokens"]) / (largest * machine.devices))
-    per_update = one_pass * passes
+    if "batch-tokens" in options:  # as `passes` of scripts/common.sh
+        batch = float(options["batch-tokens"])
+        passes = math.ceil(batch / (largest * machine.devices))
+        largest = batch // (passes * machine.devices)
+    per_update = largest * FILLED * machine.devices * passes
     updates = int(options["max-update"]) if "max-update" in options else 10**9
     if "max-epoch" in options:
         updates = min(updates, math.ceil(int(options["max-epoch"]) * tokens / per_update))

@@ -20,6 +20,7 @@ ENCODINGS = ("utf-8", "gb18030")
 _SUPERSETS = {"utf-8": "utf-8-sig", "gb2312": "gb18030", "gbk": "gb18030"}
 _DECLARATION = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
 _MARKUP = re.compile(r"<!--.*?-->|<[?!][^>]*>|<(/?)([A-Za-z][\w.-]*)((?:\s[^<>]*?)?)(/?)>", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""([\w:-]+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""")
 # With its semicolon only: "AT&T" and "R&D" are text.
 _ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z]\w*);")
@@ -200,7 +201,7 @@ class _Reader:
             if self._segment is not None:
                 segments, number, begin = self._segment
                 if tag == "seg" and closing:
-                    segments[number] = " ".join(_text(self._text[begin:position]).split())
+                    segments[number] = " ".join(_text(_COMMENT.sub("", self._text[begin:position])).split())
                     self._segment = None
                 elif tag in ("seg", "doc", *_KINDS):
                     raise self._error(begin, f"segment {number!r} has no end tag")

@@ -45,6 +45,7 @@ def convert(direction: str, model: str) -> None:
         OSError: the model cannot be read.
     """
     processor = sentencepiece.SentencePieceProcessor(model_file=model)
+    sys.stdin.reconfigure(newline="\n")  # type: ignore[union-attr]  # a lone carriage return ends no line
     for line in sys.stdin:
         pieces = line.strip()
         if direction == "encode":

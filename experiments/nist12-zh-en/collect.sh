@@ -22,7 +22,7 @@ matching() {
 # rows TABLE: its lines but for comments
 rows() {
     [[ -e $TABLES/$1 ]] || die "$TABLES/$1: no such file"
-    grep -v '^#' "$TABLES/$1"
+    grep -Ev '^(#|[[:space:]]*$)' "$TABLES/$1"
 }
 
 # converted FILE ENCODING: its text in UTF-8, maybe gunzipped
@@ -35,16 +35,20 @@ simplified() {
     case ${1,,} in *big5* | cp950) opencc --config t2s ;; *) cat ;; esac
 }
 
-# gathered PREFIX ENCODING CHINESE ENGLISH [ALIGNMENTS]: one pair of files as aligned text, PREFIX.zh and PREFIX.en
+# gathered PREFIX ENCODINGS CHINESE ENGLISH [ALIGNMENTS]: one pair of files as aligned text, PREFIX.zh and PREFIX.en
 gathered() {
+    local zh=${2%%,*} en=UTF-8
+    [[ $2 != *,* ]] || en=${2#*,}
+    echo "$(basename "$1"): $3, $4"  # by this name clean.sh speaks of it
     case $3 in
         *.sgm | *.sgml)
-            weightdistill read-ldc "$3" "$4" ${5:+--alignment "$5"} --encoding "$2" --source zh --target en --output "$1" ;;
+            weightdistill read-ldc "$3" "$4" ${5:+--alignment "$5"} --encoding "$zh" --target-encoding "$en" \
+                --source zh --target en --output "$1" ;;
         *)
-            converted "$3" "$2" > "$1.zh" || die "$3: not $2; mend $TABLES/corpora.tsv"
-            converted "$4" UTF-8 > "$1.en" || die "$4: not UTF-8; convert it first" ;;
+            converted "$3" "$zh" > "$1.zh" || die "$3: not $zh; mend $TABLES/corpora.tsv"
+            converted "$4" "$en" > "$1.en" || die "$4: not $en; mend $TABLES/corpora.tsv" ;;
     esac
-    simplified "$2" < "$1.zh" > "$1.simplified"
+    simplified "$zh" < "$1.zh" > "$1.simplified"
     mv "$1.simplified" "$1.zh"
 }
 
@@ -53,7 +57,7 @@ rm -rf "$text"
 mkdir -p "$text"
 train='' valid='' tests=''
 rows corpora.tsv > "$text/corpora"
-while IFS=$'\t' read -r corpus zh en encoding links; do
+while IFS=$'\t' read -r corpus zh en encodings links; do
     matching "$zh" > "$text/zh"
     matching "$en" > "$text/en"
     if [[ -n $links ]]; then matching "$links" > "$text/links"; else sed 's/.*//' "$text/zh" > "$text/links"; fi
@@ -66,14 +70,15 @@ while IFS=$'\t' read -r corpus zh en encoding links; do
     # File by file, so that clean.sh finds those whose lines do not align.
     while IFS=$'\t' read -r chinese english alignment; do
         prefix=$text/$corpus.$((++number))
-        gathered "$prefix" "$encoding" "$chinese" "$english" "$alignment"
+        gathered "$prefix" "$encodings" "$chinese" "$english" "$alignment"
         train+="$prefix "
     done < <(paste "$text/zh" "$text/en" "$text/links")
 done < "$text/corpora"
 rows sets.tsv > "$text/sets"
 while IFS=$'\t' read -r name source references; do
     matching "$source" > "$text/files"
-    for pattern in $references; do matching "$pattern" >> "$text/files"; done
+    read -ra patterns <<< "$references"
+    for pattern in "${patterns[@]}"; do matching "$pattern" >> "$text/files"; done
     readarray -t files < "$text/files"
     weightdistill read-sgm "${files[@]}" --output "$text/$name" --source zh --target en
     if [[ $name == valid ]]; then valid=$text/valid; else tests+="$name=$text/$name "; fi

@@ -87,6 +87,13 @@ def test_romanian_letters_have_one_form_and_test_sets_lose_nothing(tmp_path: Pat
     assert lines(raw / "train.ro") == ["Știința și"] and lines(raw / "train.en") == ['One " two']
     assert lines(raw / "newstest2016.ro") == ["Știința și", "Știința și", "scurt"]
 
+    # carriage returns are no ends of lines, and what is no text is named by its line
+    (local / "valid.en").write_bytes(b"One\rtwo\r\nthree\nfour\n")
+    run(*HERE, *download, "--local", local)
+    assert [line.split() for line in lines(raw / "valid.en")] == [["One", "two"], ["three"], ["four"]]
+    (local / "valid.ro").write_bytes(b"one\n\xff\nthree\n")
+    assert "valid.ro: line 2 is not UTF-8; convert" in run(*HERE, *download, "--local", local, fails=True)
+
     (tmp_path / "archives").mkdir()
     (tmp_path / "archives/training-parallel-ep-v8.tgz").write_text("not the archive")
     printed = run(*HERE, *download, "--archives", tmp_path / "archives", fails=True)

@@ -197,6 +197,7 @@ def test_a_launcher_is_told_how_many_devices_train_together(data: Path, teacher:
     stage += ["--", "--max-tokens", 100, "--batch-tokens", 1000]
     environment = ["env", f"WEIGHTDISTILL_VENV={BIN.parent}", f"LAUNCHER={launcher} --nodes 4"]
     assert "set NODES to their number" in run(*environment, *stage, fails=True)
+    assert "NODES is 4, but nothing starts" in run(*environment[:2], "NODES=4", *stage, fails=True)
     run(*environment, "NODES=4", *stage, fails=True)
     arguments = (tmp_path / "arguments").read_text(encoding="utf-8")
     devices = 4 * max(1, torch.cuda.device_count())

@@ -67,6 +67,15 @@ def test_without_alignments_equal_ids_belong_together(files: tuple[Path, Path, P
     assert (found.one_sided, found.missing) == (0, 1)
 
 
+def test_the_target_has_an_encoding_of_its_own(files: tuple[Path, Path, Path]) -> None:
+    chinese, english, alignment = files
+    english.write_bytes(ENGLISH.replace("Hello", "“Hello”").encode("cp1252"))
+    with pytest.raises(DistillationError, match=r"en\.sgm: line 7 is not utf-8; name the file's encoding"):
+        read_aligned(chinese, english, "zh", "en", alignment, "big5")
+    found = read_aligned(chinese, english, "zh", "en", alignment, "big5", "cp1252")
+    assert found.pairs[-1] == ("你好", "“Hello” & welcome")
+
+
 def test_links_in_the_order_of_the_file(files: tuple[Path, Path, Path]) -> None:
     links = list(read_links(files[2], "en", "zh"))
     assert links[:2] == [Link("M1", ["1", "2"], ["1"]), Link("M1", ["3"], ["2", "3"])]

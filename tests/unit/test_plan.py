@@ -67,8 +67,9 @@ def test_a_plan_stands_beside_a_run_of_it():
 
 def test_more_gpus_mean_fewer_passes_and_the_same_batch():
     config = read_config([EXPERIMENTS / "recipe.yaml", EXPERIMENTS / "wmt16-en-ro/config.yaml"])
-    one, eight = (plan(config, Machine(1e14, devices, "cuda")).stages[0] for devices in (1, 8))
-    assert one.tokens == eight.tokens == pytest.approx(0.9 * 32_768)
+    one, three, eight, many = (plan(config, Machine(1e14, devices, "cuda")).stages[0] for devices in (1, 3, 8, 16))
+    assert one.tokens == eight.tokens == many.tokens == pytest.approx(0.9 * 32_768)
+    assert three.tokens == pytest.approx(0.9 * 32_768, rel=1e-3) and many.memory < eight.memory
     assert one.seconds == pytest.approx(8 * eight.seconds)
 
 

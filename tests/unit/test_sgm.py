@@ -50,7 +50,7 @@ def test_references_come_in_the_order_of_the_source(tmp_path: Path, encoding: st
 
 
 def test_no_entity_breaks_a_line_and_a_declared_encoding_may_be_narrow(tmp_path: Path) -> None:
-    text = SOURCE.replace("?>", " encoding='GB2312'?>", 1).replace("四", "四&#10;朱镕基&#8232;")
+    text = SOURCE.replace("?>", " encoding='GB2312'?>", 1).replace("四", "四&#10;朱镕基&#8232;<!-- x\ny -->")
     (source,) = read(write(tmp_path / "src.sgm", text, "gbk"))
     assert source.lines()[2] == "四 朱镕基"
 
