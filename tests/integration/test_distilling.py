@@ -124,13 +124,21 @@ def test_features_are_what_the_model_computes(data: Path, teacher: Path, tmp_pat
     pad = built.task.source_dictionary.pad()
     places = [
         *(("encoder.hidden", layer) for layer in range(3)),
-        ("decoder.hidden", 2),
+        *(("decoder.hidden", layer) for layer in range(3)),
         ("decoder.cross_attention", 2),
         ("encoder.attention", 1),
         ("decoder.attention", 1),
     ]
     recorder = FeatureRecorder(model, places, pad)
     recorder.start()
+    calls: dict[str, dict[str, Any]] = {}  # of self-attention
+    modules = {f"{stack}.attention": getattr(model, stack).layers[0].self_attn for stack in ("encoder", "decoder")}
+    for feature, module in modules.items():
+
+        def keep(module: Any, inputs: Any, named: dict[str, Any], feature: str = feature) -> None:
+            calls.setdefault(feature, named)
+
+        module.register_forward_pre_hook(keep, with_kwargs=True)
     inputs = built.sample["net_input"]
     with torch.no_grad():
         encoded = model.encoder(inputs["src_tokens"], inputs["src_lengths"], return_all_hiddens=True)
@@ -141,12 +149,22 @@ def test_features_are_what_the_model_computes(data: Path, teacher: Path, tmp_pat
         assert torch.equal(found.mask, inputs["src_tokens"] != pad)
     (found,) = recorder.read("decoder.hidden", [2], built.sample)
     torch.testing.assert_close(found.values, states)
+    for layer in range(2):
+        (found,) = recorder.read("decoder.hidden", [layer], built.sample)
+        torch.testing.assert_close(found.values, extra["inner_states"][layer].transpose(0, 1))
     (found,) = recorder.read("decoder.cross_attention", [2], built.sample)
     attention = found.values.masked_fill(~(inputs["src_tokens"] != pad)[:, None, None], -torch.inf).softmax(-1).mean(1)
     torch.testing.assert_close(attention, extra["attn"][0], rtol=1e-4, atol=1e-5)
     assert torch.equal(found.mask.any(2), inputs["prev_output_tokens"] != pad)
     (found,) = recorder.read("decoder.attention", [1], built.sample)
     assert not found.mask.triu(1).any()  # the future is not attended to
+    for feature, module in modules.items():
+        (found,) = recorder.read(feature, [1], built.sample)
+        with torch.no_grad():
+            _, weights = module(**{**calls[feature], "need_weights": True})  # means over the heads
+        own = found.values.masked_fill(~found.mask[:, None], -torch.inf).softmax(-1).mean(1)
+        counts = found.mask.any(2)  # rows of padding hold nothing
+        torch.testing.assert_close(own[counts], weights[counts], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -223,6 +241,20 @@ def test_a_schedule_scales_the_weight_in_training_and_leaves_validation_alone(
     assert built.criterion(built.model, built.sample)[0].item() == pytest.approx(losses[0.2], rel=1e-5)
     built.criterion.eval()
     assert built.criterion(built.model, built.sample)[0].item() == pytest.approx(losses[0.8], rel=1e-5)
+
+
+def test_a_schedule_scales_the_weight_of_a_match(data: Path, teacher: Path, tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+    match = {"layer_T": 1, "layer_S": 1, "feature": "encoder.hidden", "loss": "cos", "weight": 2}
+    for schedule in ("constant", "linear_growth", "linear_decay"):
+        (tmp_path / "matches.json").write_text(json.dumps([{**match, "schedule": schedule}]), encoding="utf-8")
+        more = ["--matches", tmp_path / "matches.json", "--match-weight", 0.5, "--max-update", 100, "--dropout", 0]
+        built = Built(student(data, tmp_path, teacher, *more))
+        built.model.load_state_dict(found.setdefault("model", built.model.state_dict()))
+        built.criterion.set_num_updates(25)
+        found[schedule] = built.criterion(built.model, built.sample)[2]["match_loss"].item()
+    assert found["linear_growth"] == pytest.approx(0.25 * found["constant"], rel=1e-5)
+    assert found["linear_decay"] == pytest.approx(0.75 * found["constant"], rel=1e-5)
 
 
 @pytest.mark.slow
