@@ -80,7 +80,7 @@ fetch() {
         mkdir -p "$folder"
         echo "$checksum  $file.part" | sha256sum --check --status 2> /dev/null \
             || curl --fail --location --silent --show-error --retry 3 --continue-at - --output "$file.part" "$address" \
-            || die "cannot download $address; put the file into $folder"
+            || die "cannot download $address; put the file into $folder, or remove $file.part if that is damaged"
         mv "$file.part" "$file"
     fi
     echo "$checksum  $file" | sha256sum --check --quiet >&2 || die "$file: its SHA-256 is not $checksum; remove it"

@@ -151,7 +151,7 @@ def read_lines(path: str | Path) -> list[str]:
     except OSError as error:
         raise DistillationError(f"{path} cannot be read: {error.strerror}; give the path of a text file") from error
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DistillationError(f"{path}: line {line} is not UTF-8; convert the file first") from error

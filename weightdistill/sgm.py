@@ -210,7 +210,7 @@ class _Reader:
                 self._open_set(tag, attributes, closing)
             elif tag == "doc":
                 self._open_document(position, attributes, closing)
-            elif tag == "docid":
+            elif tag in ("docid", "docno"):
                 self._name_document(position, end, closing)
             elif tag in _WMT_KINDS and not closing and self._set is not None and self._set.kind == "dataset":
                 self._open_side(tag, attributes, self._set)

@@ -105,7 +105,7 @@ def test_unusable_file_is_named(tmp_path: Path, content: bytes | None, message: 
 
 def test_only_line_feeds_end_a_line(tmp_path: Path) -> None:
     path = tmp_path / "text"
-    path.write_bytes("one\u2028still one\r\n\nthree\x0bstill three".encode())
+    path.write_bytes("\ufeffone\u2028still one\r\n\nthree\x0bstill three".encode())  # behind the mark of UTF-8
     assert read_lines(path) == ["one\u2028still one", "", "three\x0bstill three"]
 
 

@@ -135,7 +135,7 @@ def test_broken_file_is_refused_by_line(tmp_path: Path, text: str, message: str)
         read(write(tmp_path / "src.sgm", text))
 
 
-@pytest.mark.parametrize("head", ["<DOC docid=A>", "<DOC>\n<DOCID> A </DOCID>"])
+@pytest.mark.parametrize("head", ["<DOC docid=A>", "<DOC>\n<DOCID> A </DOCID>", "<doc>\n<docno>A</docno>"])
 def test_documents_may_be_in_no_set(tmp_path: Path, head: str) -> None:
     text = f"{head}\n<TEXT><p id=1>\n<seg id=1> one </seg>\n<seg id=2> two </seg>\n</p></TEXT>\n</DOC>\n"
     (found,) = read(write(tmp_path / "text.sgm", text + text.replace("A", "B", 1) if "=A" in head else text))
