@@ -161,7 +161,8 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
                 f"{row['training_seconds']['mean'] / 60:.0f} min",
             ]
         )
-    text = [f"# {config['name']}", "", "Mean BLEU of the test sets:", "", *summary(rows, tests), ""]
+    text = [f"# {config['name']}", "", "Mean BLEU of the test sets, of the systems that are pictured below:", ""]
+    text += [*summary(pictured, tests), ""]
     text += [
         *markdown(heads, lines),
         "",
