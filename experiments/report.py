@@ -6,7 +6,9 @@ Reads what experiments/table.py gathered, and from the workflow's folder the log
 """
 
 import argparse
+import itertools
 import json
+import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -26,6 +28,7 @@ from weightdistill.analysis import Bucket, bleu_by_length, word_f1_by_frequency
 from weightdistill.checkpoint import writing
 from weightdistill.evaluate import read_lines
 
+COLOURS = plt.get_cmap("tab20").colors  # dark and light in turn
 VALIDATION = re.compile(r"valid on 'valid' subset .*\| nll_loss ([0-9.]+) .*num_updates (\d+)")
 LAYER_WEIGHTS = re.compile(r"generator\.classes\.decoder/([^.]+)\.W_L")
 
@@ -68,26 +71,32 @@ def first_system(row: Mapping[str, Any]) -> str:
 
 
 def draw_quality_and_speed(rows: Sequence[Mapping[str, Any]], tests: Sequence[str], path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(7, 4.5))
-    for row in rows:
-        speed = row["speed"]["ctranslate2"]["1"]["sentences_per_second"]["median"]
-        quality = test_mean(row, tests)
-        axes.scatter(speed, quality, marker="*" if row["method"] == "teacher" else "o")
-        axes.annotate(name_of(row), (speed, quality), xytext=(5, 3), textcoords="offset points", fontsize=7)
+    figure, axes = plt.subplots(figsize=(8, 5))
+    speeds = [row["speed"]["ctranslate2"]["1"]["sentences_per_second"]["median"] for row in rows]
+    points = zip((test_mean(row, tests) for row in rows), speeds, strict=True)
+    placed = sorted(zip(points, map(name_of, rows), strict=True))
+    gap = (placed[-1][0][0] - placed[0][0][0]) / 32  # between labels, which would overlap where systems are level
+    labels: dict[float, float] = {}
+    for (quality, speed), name in placed:
+        axes.scatter(speed, quality, marker="*" if name == "teacher" else "o")
+        labels[speed] = max(quality, labels.get(speed, -math.inf) + gap)
+        axes.annotate(name, (speed, labels[speed]), xytext=(6, 0), textcoords="offset points", fontsize=7, va="center")
     axes.set_xlabel("sentences/s (CTranslate2, batch 1)")
     axes.set_ylabel("BLEU, mean of the test sets")
-    axes.margins(x=0.25)
+    axes.margins(y=0.08)
+    axes.set_xlim(0, 1.6 * max(speeds))
     save(figure, path)
 
 
 def draw_curves(work: Path, rows: Sequence[Mapping[str, Any]], preset: str, path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(7, 4.5))
+    figure, axes = plt.subplots(figsize=(9, 4.5))
+    colours = itertools.cycle(COLOURS)
     for row in rows:
         if row["preset"] == preset and (points := curve(work, first_system(row))):
-            axes.plot(list(points), list(points.values()), marker=".", label=row["title"])
+            axes.plot(list(points), list(points.values()), marker=".", label=row["title"], color=next(colours))
     axes.set_xlabel("updates")
     axes.set_ylabel("validation loss, bits a token")
-    axes.legend(fontsize=7)
+    legend(axes)
     save(figure, path)
 
 
@@ -105,20 +114,28 @@ def draw_layer_weights(weights: Mapping[str, Sequence[float]], path: Path) -> No
 
 def draw_buckets(buckets: Sequence[Bucket], names: Sequence[str], label: str, unit: str, path: Path) -> None:
     """What each system loses on the first one, bucket by bucket."""
-    figure, axes = plt.subplots(figsize=(7, 3.5))
+    figure, axes = plt.subplots(figsize=(9, 3.5))
+    colours = itertools.cycle(COLOURS)
     width = 0.8 / max(1, len(names) - 1)
     for index, name in enumerate(names[1:], start=1):
         gaps = [
             own - first if (own := bucket.scores[index]) is not None and (first := bucket.scores[0]) is not None else 0
             for bucket in buckets
         ]
-        axes.bar([place + (index - 1) * width for place in range(len(buckets))], gaps, width, label=name)
+        axes.bar(
+            [place + (index - 1) * width for place in range(len(buckets))], gaps, width, label=name, color=next(colours)
+        )
     axes.axhline(0, color="black", linewidth=0.8)
     ticks = [f"{bucket.name}\n({bucket.count} {unit})" for bucket in buckets]
     axes.set_xticks([place + 0.4 - width / 2 for place in range(len(buckets))], ticks, fontsize=7)
     axes.set_ylabel(label)
-    axes.legend(fontsize=7)
+    legend(axes)
     save(figure, path)
+
+
+def legend(axes: Any) -> None:
+    """Beside the picture, where it hides nothing."""
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def save(figure: Any, path: Path) -> None:
