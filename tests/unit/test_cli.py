@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fairseq_plugins import cli
+from fairseq_plugins import cli, measuring_commands
 from weightdistill.engines import Hypothesis, count_parameters
 from weightdistill.errors import DistillationError
 
@@ -61,7 +61,7 @@ def test_error_is_one_line_and_exit_code_2(
     def fail(*_: object, **__: object) -> None:
         raise DistillationError("field must be good,\n  but is bad")
 
-    monkeypatch.setattr(cli, "_read_pieces", fail)
+    monkeypatch.setattr(cli, "read_pieces", fail)
     code = run(monkeypatch, "translate", tmp_path, "--input", "x", "--output", tmp_path / "out")
     assert code == 2
     captured = capsys.readouterr()
@@ -99,7 +99,7 @@ def test_evaluate_refuses_misaligned_files(
 
 
 def test_translate_keeps_order_and_empty_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: Path) -> None:
-    monkeypatch.setattr(cli, "_open", lambda *_: ShoutingEngine())
+    monkeypatch.setattr(cli, "open_model", lambda *_: ShoutingEngine())
     output = tmp_path / "deep" / "out"
     assert run(monkeypatch, "translate", "model", "--input", text, "--output", output) == 0
     assert output.read_text(encoding="utf-8") == "A B\n\nC\n"
@@ -108,7 +108,7 @@ def test_translate_keeps_order_and_empty_lines(monkeypatch: pytest.MonkeyPatch, 
 def test_translate_writes_nothing_when_a_sentence_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
 ) -> None:
-    monkeypatch.setattr(cli, "_open", lambda *_: ShoutingEngine(loses=1))
+    monkeypatch.setattr(cli, "open_model", lambda *_: ShoutingEngine(loses=1))
     assert run(monkeypatch, "translate", "model", "--input", text, "--output", tmp_path / "out") == 2
     assert "has 3 sentences, but 2 were translated" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
@@ -117,7 +117,7 @@ def test_translate_writes_nothing_when_a_sentence_is_lost(
 def test_benchmark_prints_a_table_and_writes_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
 ) -> None:
-    monkeypatch.setattr(cli, "_open", lambda *_: ShoutingEngine())
+    monkeypatch.setattr(measuring_commands, "open_model", lambda *_: ShoutingEngine())
     result = tmp_path / "speed.json"
     arguments = ["--batch-size", 1, "--batch-size", 32, "--repetitions", 2, "--sentences", 2, "--json", result]
     assert run(monkeypatch, "benchmark", "model", "model", "--input", text, *arguments) == 0
