@@ -66,6 +66,16 @@ def name_of(row: Mapping[str, Any]) -> str:
     return row["title"] + (f", {row['preset'].upper()}" if row["preset"] else "")
 
 
+def last_loss(work: Path, row: Mapping[str, Any]) -> str:
+    """The last validation loss of a student's training: mean, and least and largest where there are several seeds."""
+    curves = [curve(work, f"{row['method']}-{row['preset']}-{seed}") for seed in row["seeds"]]
+    losses = [list(points.values())[-1] for points in curves if points]
+    if not losses:
+        return ""
+    spread = f" ({min(losses):.2f} to {max(losses):.2f})" if len(losses) > 1 else ""
+    return f"{statistics.fmean(losses):.2f}{spread}"
+
+
 def first_system(row: Mapping[str, Any]) -> str:
     return f"{row['method']}-{row['preset']}-{row['seeds'][0]}" if row["preset"] else "teacher"
 
@@ -164,7 +174,7 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
     tests = [test for test in config["evaluated"] if test != "valid"]
     presets = list(dict.fromkeys(row["preset"] for row in rows if row["preset"]))
     pictured = [row for row in rows if row["method"] in ("teacher", *config.get("pictured", config["methods"]))]
-    heads = ["system", "seeds", *(f"BLEU {test}" for test in tests), "speed", "training"]
+    heads = ["system", "seeds", *(f"BLEU {test}" for test in tests), "bits a token", "speed", "training"]
     lines = []
     for row in rows:
         speed = row["speed"]["ctranslate2"]["1"]
@@ -174,6 +184,7 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
                 name_of(row),
                 str(len(row["seeds"]) or 1),
                 *(f"{s['mean']:.1f}" + (f" ± {s['sd']:.1f}" if s["sd"] is not None else "") for s in scores),
+                last_loss(work, row),
                 f"{speed['sentences_per_second']['median']:.0f}/s ({speed['ratio']['median']:.1f}x)",
                 f"{row['training_seconds']['mean'] / 60:.0f} min",
             ]
@@ -183,6 +194,7 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
     text += [
         *markdown(heads, lines),
         "",
+        "Bits a token: negative log-likelihood of the validation set at the end of the training. "
         "Differences with their significance, signatures and versions: `table.md`.",
         "",
     ]
