@@ -96,7 +96,9 @@ def test_a_small_student_keeps_the_shared_embedding_and_trains_in_bf16(
 
 
 def test_bf16_is_a_precision_and_no_tpu(data: Path, teacher: Path, tmp_path: Path) -> None:
-    run(*phase1(data, tmp_path, teacher, "--student-preset", "tiny", "--bf16", "--max-update", 6))
+    options = ["--student-preset", "tiny", "--matches", "distilbert"]
+    log = run(*phase1(data, tmp_path, teacher, *options, "--bf16", "--max-update", 6))
+    assert " | match_loss " in log
     state = checkpoint.read(tmp_path / "checkpoint_last.pt")
     assert state["optimizer_history"][-1]["optimizer_name"] == "FP16Optimizer"
     assert state["optimizer_history"][-1]["num_updates"] == 6
@@ -177,12 +179,13 @@ def run_on_two_processes(*command: object) -> None:
 def test_two_processes_train_as_one_with_twice_the_update_frequency_and_resume(
     data: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    options = ["--student-preset", "tiny", "--dropout", 0, "--disable-validation"]
+    options = ["--student-preset", "tiny", "--matches", "distilbert", "--dropout", 0, "--disable-validation"]
     for updates in (4, 6):
         run_on_two_processes(*phase1(data, tmp_path / "two", teacher, *options, "--max-update", updates))
     run(*phase1(data, tmp_path / "one", teacher, *options, "--max-update", 6, "--update-freq", 2))
-    one, two = (weights_of(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two"))
-    assert one.keys() == two.keys()
+    one, two = (checkpoint.read(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two"))
+    one, two = ({**state["model"], **state["criterion"]} for state in (one, two))
+    assert one.keys() == two.keys() and "projections.1.weight" in one
     for name, weight in one.items():
         torch.testing.assert_close(
             two[name], weight, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
