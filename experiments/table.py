@@ -3,7 +3,7 @@
     python experiments/table.py --config DIR/config.json --settings experiments/NAME/config.yaml --work DIR --output DIR
 
 Reads the files that experiments/Snakefile leaves in --work; measures nothing itself. The tables are in Markdown and in
-LaTeX; scores.csv has every score in a line of its own.
+LaTeX; scores.csv has every score, and every difference to teacher and baselines, in a line of its own.
 """
 
 import argparse
@@ -251,17 +251,25 @@ def beside_the_paper(results: Mapping[str, Any]) -> list[Table]:
 
 
 def scores(results: Mapping[str, Any]) -> str:
-    """Every score as a line of comma-separated values, in full precision."""
+    """Every score as a line of comma-separated values, in full precision.
+
+    Where `less` names the teacher or a baseline, the line has the difference to it, and its p-value.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "preset", "parameters", "test", "metric", "mean", "sd", "seeds", "training seconds"])
+    heads = ["method", "preset", "parameters", "test", "metric", "less", "mean", "sd", "seeds", "p", "training seconds"]
+    writer.writerow(heads)
     for entry in results["rows"]:
         for test, metrics in entry["scores"].items():
             for metric in results["signatures"]:
-                score = metrics[metric]
-                system = [entry["method"], entry["preset"] or "", entry["parameters"], test, metric]
-                values = [score["mean"], "" if score["sd"] is None else score["sd"], len(score["values"])]
-                writer.writerow([*system, *values, entry["training_seconds"]["mean"]])
+                found = [("", metrics[metric], "")]
+                for baseline, seeds in metrics["against"].items():
+                    if known := [seed[metric] for seed in seeds if seed and metric in seed]:
+                        found.append((baseline, *_gap(known)))
+                for baseline, score, p_value in found:
+                    system = [entry["method"], entry["preset"] or "", entry["parameters"], test, metric, baseline]
+                    values = [score["mean"], "" if score["sd"] is None else score["sd"], len(score["values"]), p_value]
+                    writer.writerow([*system, *values, entry["training_seconds"]["mean"]])
     return text.getvalue()
 
 
@@ -270,10 +278,15 @@ def _main_metric(results: Mapping[str, Any]) -> str:
     return "paper" if "paper" in results["signatures"] else next(iter(results["signatures"]))
 
 
+def _gap(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, Any], float]:
+    """The differences of all seeds in sum, and the largest of their p-values."""
+    return summary([result["difference"] for result in found]), max(result["p_value"] for result in found)
+
+
 def _difference(found: Sequence[Mapping[str, float]]) -> str:
-    gap = summary([result["difference"] for result in found])
+    gap, p_value = _gap(found)
     deviation = "" if gap["sd"] is None else f" ± {gap['sd']:.1f}"
-    return f"{gap['mean']:+.1f}{deviation} (p={max(result['p_value'] for result in found):.3f})"
+    return f"{gap['mean']:+.1f}{deviation} (p={p_value:.3f})"
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

@@ -100,8 +100,11 @@ def test_latex_escapes_what_it_would_take_for_commands():
     assert r"2.50$\times$" in lines[5]
 
 
-def test_every_score_is_a_line_in_full_precision():
+def test_every_score_and_difference_is_a_line_in_full_precision():
     lines = list(csv.DictReader(table.scores(RESULTS).splitlines()))
-    assert len(lines) == 3 * 3 * 2
-    chosen = [line for line in lines if (line["method"], line["test"], line["metric"]) == ("kd", "test_1", "bleu")]
-    assert [(float(line["mean"]), line["seeds"], float(line["sd"])) for line in chosen] == [(27.5, "2", 0.5**0.5)]
+    assert len(lines) == 3 * 3 * 2 + 3 * 3
+    found = {(line["method"], line["test"], line["metric"], line["less"]): line for line in lines}
+    score = found["kd", "test_1", "bleu", ""]
+    assert (float(score["mean"]), score["seeds"], float(score["sd"]), score["p"]) == (27.5, "2", 0.5**0.5, "")
+    gap = found["wd", "valid", "paper", "kd"]
+    assert (float(gap["mean"]), gap["seeds"], gap["sd"], gap["p"]) == (1.5, "1", "", "0.01")
