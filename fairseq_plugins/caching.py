@@ -27,7 +27,7 @@ def cache_teacher(
     top_k: int = 64,
     temperature: float = 1.0,
     batch_tokens: int = 4096,
-    shard_sentences: int = 10_000,
+    shard_sentences: int = 50_000,
     progress: Callable[[int], object] = lambda sentences: None,
 ) -> TeacherCache:
     """Write the teachers' predictions for a split of a data folder; an unfinished cache is gone on with.

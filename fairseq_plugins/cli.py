@@ -193,7 +193,7 @@ def cache_teacher(
     top_k: Annotated[int, typer.Option(min=1, help="Words kept for each target token.")] = 64,
     temperature: Annotated[float, typer.Option(help="Softens the distributions; that of the training to come.")] = 1.0,
     batch_tokens: Annotated[int, typer.Option(min=1, help="Padded tokens predicted together.")] = 4096,
-    shard_sentences: Annotated[int, typer.Option(min=1, help="Sentences in a file.")] = 10_000,
+    shard_sentences: Annotated[int, typer.Option(min=1, help="Sentences in a file.")] = 50_000,
 ) -> None:
     """Write a teacher's predictions for the training data, so that students train without it (--teacher-cache)."""
     quiet_fairseq()

@@ -13,6 +13,7 @@ A shard counts once `cache.json` names it with its checksums. Knows arrays, not 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from weightdistill.checkpoint import fingerprint, writing
 from weightdistill.errors import DistillationError
 
 ARRAYS = ("offsets", "indices", "values", "missing")
+OPEN_SHARDS = 128
+"""So many shards of a cache stay mapped: each map holds a file open, and systems allow a process 1,024."""
 _FORMAT = 1
 
 
@@ -80,19 +83,17 @@ class TeacherCache:
                 f"teacher cache {folder} holds {found} of {self.settings['sentences']} sentences; run weightdistill "
                 "cache-teacher once more to finish it"
             )
-        for shard in self.settings["shards"] if verify else ():
-            _verify(self.folder, shard)
-        self._shards = [_open(self.folder, shard) for shard in self.settings["shards"]]
+        for shard in self.settings["shards"]:
+            if verify:
+                _verify(self.folder, shard)
+            else:
+                _require_sizes(self.folder, shard)
+        self._arrays = lru_cache(OPEN_SHARDS)(self._map)
         self._starts = np.cumsum([0, *(shard["sentences"] for shard in self.settings["shards"])])
 
     def __len__(self) -> int:
         """Number of sentences."""
         return int(self.settings["sentences"])
-
-    @property
-    def k(self) -> int:
-        """Words a token."""
-        return int(self.settings["k"])
 
     def sentence(self, index: int) -> Labels:
         """The soft labels of a sentence, as views of the files.
@@ -100,12 +101,14 @@ class TeacherCache:
         Raises:
             IndexError: no such sentence.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"the cache has {len(self)} sentences, but {index} was asked for")
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        arrays = self._shards[number]
-        begin, end = arrays["offsets"][index - self._starts[number] :][:2]
+        number, place = _locate(self._starts, index)
+        arrays = self._arrays(number)
+        begin, end = arrays["offsets"][place : place + 2]
         return Labels(*(arrays[name][begin:end] for name in ARRAYS[1:]))
+
+    def _map(self, number: int) -> dict[str, Any]:
+        name = self.settings["shards"][number]["name"]
+        return {array: np.load(_path(self.folder, name, array), mmap_mode="r") for array in ARRAYS}
 
 
 class TeacherCaches:
@@ -151,10 +154,16 @@ class TeacherCaches:
         Raises:
             IndexError: no such sentence.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"the caches have {len(self)} sentences, but {index} was asked for")
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._caches[number].sentence(index - int(self._starts[number]))
+        number, place = _locate(self._starts, index)
+        return self._caches[number].sentence(place)
+
+
+def _locate(starts: Any, index: int) -> tuple[int, int]:
+    """The part with a sentence, and its place there; `starts` has the first sentence of each part, and their sum."""
+    if not 0 <= index < starts[-1]:
+        raise IndexError(f"the cache has {starts[-1]} sentences, but {index} was asked for")
+    number = int(np.searchsorted(starts, index, side="right")) - 1
+    return number, int(index - starts[number])
 
 
 def collate(sentences: Sequence[Labels], longest: int) -> Labels:
@@ -260,20 +269,17 @@ def _write_shard(folder: Path, name: str, expected: int, sentences: Sequence[Lab
     return {"name": name, "sentences": expected, "tokens": int(arrays["offsets"][-1]), "files": files}
 
 
-def _open(folder: Path, shard: Mapping[str, Any]) -> dict[str, Any]:
-    arrays = {}
+def _require_sizes(folder: Path, shard: Mapping[str, Any]) -> None:
     for array, file in shard["files"].items():
         path = _path(folder, shard["name"], array)
         size = path.stat().st_size if path.is_file() else None
         if size != file["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes"
             raise DistillationError(f"{path} must have {file['bytes']} bytes, but {found}; make the cache again")
-        arrays[array] = np.load(path, mmap_mode="r")
-    return arrays
 
 
 def _verify(folder: Path, shard: Mapping[str, Any]) -> None:
-    _open(folder, shard)
+    _require_sizes(folder, shard)
     for array, file in shard["files"].items():
         path = _path(folder, shard["name"], array)
         if fingerprint(path) != file["sha256"]:

@@ -75,6 +75,10 @@ def _listed(found: list[dict[str, str]]) -> str:
     return ", ".join(f"{teacher['path']} (SHA-256 {teacher['sha256'][:12]}...)" for teacher in found)
 
 
+def _distinct(found: list[dict[str, str]]) -> list[dict[str, str]]:
+    return list({teacher["sha256"]: teacher for teacher in found}.values())
+
+
 @register_task("distillation", dataclass=DistillationTaskConfig)
 class DistillationTask(TranslationTask):
     """Translation from one language to another, learnt from data and from teachers."""
@@ -91,18 +95,19 @@ class DistillationTask(TranslationTask):
         if cfg.checkpoint_command and (not dist.is_initialized() or dist.get_rank() == 0):
             at_each_checkpoint(cfg.checkpoint_command)
         found = [teacher.provenance() for teacher in self._teachers]
+        self._start = found[:1] if (cfg.student_init or "random") != "random" else []
         self._cache_settings: dict[str, Any] | None = None
         if cfg.teacher_cache:
             self._cache_settings = read_settings(Path(cfg.teacher_cache) / cfg.train_subset)
             cached = self._cache_settings["teachers"]
             if found and [teacher["sha256"] for teacher in found] != [teacher["sha256"] for teacher in cached]:
                 logger.warning(
-                    "teacher cache %s is of %s; --teacher-path, %s, gives the student's settings only",
+                    "teacher cache %s is of %s; --teacher-path, %s, gives the student's settings and start only",
                     cfg.teacher_cache,
                     _listed(cached),
                     _listed(found),
                 )
-            found = cached
+            found = _distinct([*cached, *self._start])
         # Goes into every checkpoint of a training, as `task_state`.
         self.state.merge_state_dict({"teachers": found})
 
@@ -137,7 +142,7 @@ class DistillationTask(TranslationTask):
                     f"{self.cfg.train_subset} ({other}); make one of them anew"
                 )
         if split == self.cfg.train_subset:
-            self.state.merge_state_dict({"teachers": caches.teachers})
+            self.state.merge_state_dict({"teachers": _distinct([*caches.teachers, *self._start])})
         self.datasets[split] = CachedLabelsDataset(self.datasets[split], caches)
 
     def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:

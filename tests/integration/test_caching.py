@@ -60,6 +60,18 @@ def test_training_from_a_cache_with_worker_processes(
     assert [entry["sha256"] for entry in state["task_state"]["teachers"]] == [checkpoint.fingerprint(teacher)]
 
 
+def test_the_teacher_that_a_student_starts_from_is_recorded_beside_that_of_the_cache(
+    data: Path, teacher: Path, cache: Path, tmp_path: Path
+) -> None:
+    other = checkpoint.read(teacher)
+    other["model"] = {name: weight * 1.01 for name, weight in other["model"].items()}
+    checkpoint.write(other, tmp_path / "other.pt")
+    for start, starts in (("random", []), ("last", [tmp_path / "other.pt"])):
+        built = Built(from_cache(data, tmp_path, cache, tmp_path / "other.pt", "--student-init", start))
+        recorded = [entry["sha256"] for entry in built.task.state_dict()["teachers"]]
+        assert recorded == [checkpoint.fingerprint(path) for path in (teacher, *starts)]
+
+
 @pytest.mark.slow
 def test_a_plain_transformer_learns_from_a_cache_without_any_teacher(data: Path, cache: Path, tmp_path: Path) -> None:
     shape = ["--encoder-layers", 1, "--decoder-layers", 1, "--encoder-embed-dim", 16, "--decoder-embed-dim", 16]

@@ -1,13 +1,14 @@
 """A teacher's predictions on disk: nothing is lost, nothing damaged is believed, and what was done stays done."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
 import torch
 
 from weightdistill.errors import DistillationError
-from weightdistill.teacher_cache import Labels, TeacherCache, TeacherCaches, collate, write_cache
+from weightdistill.teacher_cache import OPEN_SHARDS, Labels, TeacherCache, TeacherCaches, collate, write_cache
 
 LENGTHS = [3, 1, 4, 0, 2]
 SHARDS = [range(0, 2), range(2, 5)]
@@ -36,7 +37,7 @@ def cache(tmp_path):
 
 def test_what_is_read_is_what_the_teacher_said(cache):
     opened = TeacherCache(cache)
-    assert (len(opened), opened.k) == (len(LENGTHS), K)
+    assert (len(opened), opened.settings["k"]) == (len(LENGTHS), K)
     for index, whole in enumerate(distributions()):
         found = opened.sentence(index)
         for row in range(LENGTHS[index]):
@@ -65,6 +66,20 @@ def test_a_batch_is_padded_with_zeros(cache):
     assert batch.values.dtype == batch.missing.dtype == torch.float16
     assert not batch.values[0, 1:].any() and not batch.missing[1, 3:].any()
     assert batch.values[1, :3].numpy().tolist() == opened.sentence(0).values.tolist()
+
+
+def test_a_cache_of_many_shards_holds_few_files_open(tmp_path):
+    count = OPEN_SHARDS + 72
+    shards = [range(index, index + 1) for index in range(count)]
+    write_cache(tmp_path, settings(sentences=count), shards, lambda sentences: labels_of([sentences.start % 5]))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4 * OPEN_SHARDS + 100, allowed[1]))
+    try:
+        cache = TeacherCache(tmp_path)
+        for index in (*range(count), 0):
+            assert len(cache.sentence(index).missing) == LENGTHS[index % 5]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
 
 
 def test_an_interrupted_cache_is_gone_on_with(tmp_path):
@@ -125,7 +140,7 @@ def test_caches_of_several_teachers_follow_one_another(cache, tmp_path):
     chain = TeacherCaches([TeacherCache(cache), TeacherCache(tmp_path / "other")])
     assert len(chain) == 7
     assert [len(chain.sentence(index).missing) for index in range(7)] == [*LENGTHS, LENGTHS[4], LENGTHS[1]]
-    with pytest.raises(IndexError, match="the caches have 7 sentences, but 7 was asked for"):
+    with pytest.raises(IndexError, match="the cache has 7 sentences, but 7 was asked for"):
         chain.sentence(7)
     write_cache(tmp_path / "warm", settings(sentences=1, temperature=3.0), [range(1)], lambda _: labels_of([0]))
     with pytest.raises(DistillationError, match=r"must have the same temperature, but .* has 2\.0 and .*warm 3\.0"):
