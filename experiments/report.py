@@ -21,7 +21,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from table import markdown
+from table import gap, markdown, name_of, spread
 
 from weightdistill import checkpoint
 from weightdistill.analysis import Bucket, bleu_by_length, word_f1_by_frequency
@@ -30,13 +30,17 @@ from weightdistill.evaluate import read_lines
 
 COLOURS = plt.get_cmap("tab20").colors  # dark and light in turn
 VALIDATION = re.compile(r"valid on 'valid' subset .*\| nll_loss ([0-9.]+) .*num_updates (\d+)")
+NEXT = 4  # so many rivals of the best are named above the table
 LAYER_WEIGHTS = re.compile(r"generator\.classes\.decoder/([^.]+)\.W_L")
 
 
 def validation_losses(log: Path) -> dict[int, float]:
     """Updates and the negative log-likelihood in bits a token on the validation set, which all methods share."""
-    found = VALIDATION.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
-    return {int(updates): float(loss) for loss, updates in found}
+    losses: dict[int, float] = {}
+    for loss, updates in VALIDATION.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else ():
+        # where a training was resumed, or made anew, the log goes on from there
+        losses = {done: value for done, value in losses.items() if done < int(updates)} | {int(updates): float(loss)}
+    return losses
 
 
 def curve(work: Path, system: str) -> dict[int, float]:
@@ -62,18 +66,14 @@ def test_mean(row: Mapping[str, Any], tests: Sequence[str]) -> float:
     return statistics.fmean(row["scores"][test]["bleu"]["mean"] for test in tests)
 
 
-def name_of(row: Mapping[str, Any]) -> str:
-    return row["title"] + (f", {row['preset'].upper()}" if row["preset"] else "")
-
-
 def last_loss(work: Path, row: Mapping[str, Any]) -> str:
     """The last validation loss of a student's training: mean, and least and largest where there are several seeds."""
     curves = [curve(work, f"{row['method']}-{row['preset']}-{seed}") for seed in row["seeds"]]
     losses = [list(points.values())[-1] for points in curves if points]
     if not losses:
         return ""
-    spread = f" ({min(losses):.2f} to {max(losses):.2f})" if len(losses) > 1 else ""
-    return f"{statistics.fmean(losses):.2f}{spread}"
+    extremes = f" ({min(losses):.2f} to {max(losses):.2f})" if len(losses) > 1 else ""
+    return f"{statistics.fmean(losses):.2f}{extremes}"
 
 
 def first_system(row: Mapping[str, Any]) -> str:
@@ -151,20 +151,31 @@ def legend(axes: Any) -> None:
 def save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     with writing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
 
 
-def summary(rows: Sequence[Mapping[str, Any]], tests: Sequence[str]) -> list[str]:
-    """Who is ahead in each shape, and by how much; with the number of seeds that a mean is over."""
+def summary(results: Mapping[str, Any], tests: Sequence[str]) -> list[str]:
+    """Which student of each shape has the best mean, how far the next are, and what it is ahead of or behind."""
+    rows, methods = results["rows"], results["config"]["methods"]
     lines = []
     for preset in dict.fromkeys(row["preset"] for row in rows if row["preset"]):
-        ranked = sorted((row for row in rows if row["preset"] == preset), key=lambda row: -test_mean(row, tests))
-        best, *others = ranked
-        gaps = [(row, test_mean(row, tests) - test_mean(best, tests)) for row in others]
-        behind = ", ".join(f"{row['title']} {gap:+.1f} ({len(row['seeds'])})" for row, gap in gaps)
-        mean = f"{test_mean(best, tests):.1f} BLEU (seeds: {len(best['seeds'])})"
-        lines.append(f"- **{preset.upper()}**: {best['title']} is ahead with {mean}; {behind}.")
+        best, *others = sorted((row for row in rows if row["preset"] == preset), key=lambda row: -test_mean(row, tests))
+        mean = test_mean(best, tests)
+        line = f"- **{preset.upper()}**: {best['title']}, {mean:.1f} BLEU (seeds: {len(best['seeds'])}); next are "
+        behind = [f"{row['title']} {test_mean(row, tests) - mean:+.1f} ({len(row['seeds'])})" for row in others[:NEXT]]
+        line += ", ".join(behind) + "."
+        for baseline in ("teacher", *results["config"]["baselines"]):
+            found = [
+                [seed["bleu"] for seed in best["scores"][test]["against"][baseline] if seed and "bleu" in seed]
+                for test in tests
+            ]
+            if all(found):
+                gaps = [gap(seeds) for seeds in found]
+                title = "the teacher" if baseline == "teacher" else methods[baseline]["title"]
+                values = ", ".join(f"{p_value:.3f}" for _, p_value in gaps)
+                line += f" Less {title}: {statistics.fmean(own['mean'] for own, _ in gaps):+.1f} (p = {values})."
+        lines.append(line)
     return lines
 
 
@@ -183,14 +194,14 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
             [
                 name_of(row),
                 str(len(row["seeds"]) or 1),
-                *(f"{s['mean']:.1f}" + (f" ± {s['sd']:.1f}" if s["sd"] is not None else "") for s in scores),
+                *map(spread, scores),
                 last_loss(work, row),
                 f"{speed['sentences_per_second']['median']:.0f}/s ({speed['ratio']['median']:.1f}x)",
                 f"{row['training_seconds']['mean'] / 60:.0f} min",
             ]
         )
-    text = [f"# {config['name']}", "", "Mean BLEU of the test sets, of the systems that are pictured below:", ""]
-    text += [*summary(pictured, tests), ""]
+    text = [f"# {config['name']}", "", "Highest mean BLEU of the test sets, with the p-value of each set:", ""]
+    text += [*summary(results, tests), ""]
     text += [
         *markdown(heads, lines),
         "",

@@ -5,9 +5,10 @@
 #   experiments/sweep.sh --experiment DIR --name NAME --work DIR [--epochs N] [--jobs N]
 #
 #   --experiment DIR  a folder with config.yaml and sweeps/
-#   --name NAME       reads sweeps/NAME.txt, a stage (student or phase1) and its options in each line; writes
-#                     results/NAME.tsv: validation loss in bits a token before the first update, after 500 and at the end,
-#                     and at the end the reference's alone (nll_loss), which means the same whatever the soft labels are
+#   --name NAME       reads sweeps/NAME.txt, a stage (student or phase1) and its options in each line, {experiment} for
+#                     the folder of the experiment; writes results/NAME.tsv: validation loss in bits a token before the
+#                     first update, after 500 and at the end, and at the end the reference's alone (nll_loss), which
+#                     means the same whatever the soft labels are
 #   --work DIR        the folder of the experiment's workflow, with prepared/ and teacher/average.pt in it
 #   --epochs N        length of each training (default: 1)
 #   --jobs N          trainings at a time, each on one thread (default: 1)
@@ -45,7 +46,7 @@ print(config.get('options', ''), config['${1}_options'])"
 # measure VARIANT: the loss of the start itself, with a learning rate of nothing, and then the training
 measure() {
     local words folder
-    read -ra words <<< "$1"
+    read -ra words <<< "${1//\{experiment\}/$EXPERIMENT}"
     folder=$(folder "$1")
     mkdir -p "$(dirname "$folder")"
     training "${words[0]}" "$folder-0" "${words[@]:1}" --lr 0 --max-update 1

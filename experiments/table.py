@@ -148,7 +148,9 @@ def collect(config: Mapping[str, Any], committed: Sequence[Path], work: Path) ->
         "config_sha256": fingerprint if _of_any_machine(read_config(committed)) == _of_any_machine(config) else None,
         "config": config,
         "generators": {
-            name: asdict(BUNDLES[name]) for method in config["methods"].values() if (name := method.get("generator"))
+            name: asdict(BUNDLES[name])
+            for method in config["methods"].values()
+            if (name := method.get("generator")) in BUNDLES
         },
         "signatures": {metric: score["signature"] for metric, score in some.items()},
         "benchmark": read(work / "benchmark" / "fairseq.json")["settings"],
@@ -185,7 +187,7 @@ def systems(results: Mapping[str, Any]) -> Table:
     heads += ["training"]
     lines = []
     for entry in results["rows"]:
-        cells = [_name(entry), str(len(entry["seeds"]) or 1), f"{entry['parameters']:,}"]
+        cells = [name_of(entry), str(len(entry["seeds"]) or 1), f"{entry['parameters']:,}"]
         cells += [spread(entry["scores"][test][metric]) for test in tests for metric in metrics]
         for engine in ("fairseq", "ctranslate2"):
             for size in sizes:
@@ -209,7 +211,7 @@ def differences(results: Mapping[str, Any]) -> list[Table]:
             against = [entry["scores"][test]["against"][baseline] for test in tests]
             if all(any(seeds) for seeds in against):
                 cells = [_difference([seed[metric] for seed in seeds if seed]) for seeds in against]
-                lines.append([_name(entry), *cells])
+                lines.append([name_of(entry), *cells])
         if lines:
             found.append(Table([f"{TITLES[metric]} less that of: {title}", *tests], lines))
     return found
@@ -265,7 +267,7 @@ def scores(results: Mapping[str, Any]) -> str:
                 found = [("", metrics[metric], "")]
                 for baseline, seeds in metrics["against"].items():
                     if known := [seed[metric] for seed in seeds if seed and metric in seed]:
-                        found.append((baseline, *_gap(known)))
+                        found.append((baseline, *gap(known)))
                 for baseline, score, p_value in found:
                     system = [entry["method"], entry["preset"] or "", entry["parameters"], test, metric, baseline]
                     values = [score["mean"], "" if score["sd"] is None else score["sd"], len(score["values"]), p_value]
@@ -278,15 +280,17 @@ def _main_metric(results: Mapping[str, Any]) -> str:
     return "paper" if "paper" in results["signatures"] else next(iter(results["signatures"]))
 
 
-def _gap(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, Any], float]:
-    """The differences of all seeds in sum, and the largest of their p-values."""
-    return summary([result["difference"] for result in found]), max(result["p_value"] for result in found)
+def gap(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, Any], float]:
+    """The differences of all seeds in sum, and the largest of their p-values; 1 where not all have one sign."""
+    differences = [result["difference"] for result in found]
+    disagree = min(differences) < 0 < max(differences)
+    return summary(differences), 1.0 if disagree else max(result["p_value"] for result in found)
 
 
 def _difference(found: Sequence[Mapping[str, float]]) -> str:
-    gap, p_value = _gap(found)
-    deviation = "" if gap["sd"] is None else f" ± {gap['sd']:.1f}"
-    return f"{gap['mean']:+.1f}{deviation} (p={p_value:.3f})"
+    difference, p_value = gap(found)
+    deviation = "" if difference["sd"] is None else f" ± {difference['sd']:.1f}"
+    return f"{difference['mean']:+.1f}{deviation} (p={p_value:.3f})"
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
@@ -317,7 +321,7 @@ _LATEX = {
 }
 
 
-def _name(entry: Mapping[str, Any]) -> str:
+def name_of(entry: Mapping[str, Any]) -> str:
     return entry["title"] + (f", {entry['preset'].upper()}" if entry["preset"] else "")
 
 
@@ -333,7 +337,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     notes = [
         "- Where there are several seeds: mean ± standard deviation.",
         "- Differences: the same, seed by seed; p is the largest of the seeds' by paired "
-        f"{evaluation.get('test', 'bootstrap')}, {evaluation['resamples']} resamples.",
+        f"{evaluation.get('test', 'randomisation')}, {evaluation['resamples']} resamples, and 1 where they disagree on "
+        "which system is better.",
         "- Speed: the teacher in sentences/s, students as ratios to it; one of each shape was timed; "
         f"beam {benchmark['beam']}, "
         f"{benchmark['sentences']} sentences, {benchmark['threads']} CPU threads, "

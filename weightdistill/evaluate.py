@@ -339,7 +339,7 @@ def _comet(
 
 
 def _with_resamples(score: MetricScore, own: Any, first: Any, weights: Any, is_first: bool, test: str) -> MetricScore:
-    """The paired test on means of segments' scores; p-values as sacrebleu counts them."""
+    """The paired test on means of segments' scores; p-values of both sides."""
     if test == "bootstrap":
         means = weights @ own
         low, high = np.quantile(means, (0.025, 0.975))

@@ -204,7 +204,7 @@ def _stages(config: Mapping[str, Any], machine: Machine) -> Iterator[Stage]:
                 key = f"{kind}_options"
                 how = _options(shared, config[key], method.get("options", ""), method.get(key, ""), training)
                 label = f"{name} {preset}" + (f", {kind[:-1]} {kind[-1]}" if kind != "student" else "")
-                generated_from = teacher if kind == "phase1" else None
+                generated_from = teacher if kind == "phase1" and method["generator"] != "none" else None
                 stage = _training(label, how, data, student, machine, at_work, generated_from)
                 times = len(seeds)
                 yield replace(
