@@ -25,6 +25,11 @@ SCHEDULES = ("constant", "linear_growth", "linear_decay")
 """How a weight changes in the course of training: not, from zero to itself, or from itself to zero."""
 
 
+def schedule_factor(schedule: str, progress: float) -> float:
+    """What a weight is multiplied by when `progress` of the training, within [0, 1], is done."""
+    return {"constant": 1.0, "linear_growth": progress, "linear_decay": 1 - progress}[schedule]
+
+
 @dataclass(frozen=True)
 class Feature:
     """One feature of a batch.
@@ -140,11 +145,6 @@ class Match:
         linear = nn.Linear(getattr(student, stack).width, getattr(teacher, stack).width)
         activation = PROJECTIONS[self.proj]
         return nn.Sequential(linear, activation()) if activation else linear
-
-    @staticmethod
-    def scheduled(schedule: str, progress: float) -> float:
-        """What a weight is multiplied by when `progress` of the training, within [0, 1], is done."""
-        return {"constant": 1.0, "linear_growth": progress, "linear_decay": 1 - progress}[schedule]
 
     def _losses(self) -> list[str]:
         return [name for name, loss in LOSSES.items() if loss.of_attention == self.of_attention]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fairseq_plugins.features import FeatureRecorder
 from weightdistill.errors import DistillationError
 from weightdistill.losses import SOFT_LOSSES, distillation_loss, hardest, require_settings, require_share
-from weightdistill.matching import LOSSES, PRESETS, SCHEDULES, Feature, Match, read_matches
+from weightdistill.matching import LOSSES, PRESETS, SCHEDULES, Feature, Match, read_matches, schedule_factor
 from weightdistill.soft_labels import (
     TEMPERATURE_SCHEDULES,
     TOP_K_RESTS,
@@ -280,7 +280,7 @@ class DistillationCriterion(FairseqCriterion):
     def _scheduled(self, weight: float, schedule: str) -> float:
         if not self.training:  # a validation loss that changes its meaning would choose the wrong checkpoint
             return weight
-        return weight * Match.scheduled(schedule, self._progress)
+        return weight * schedule_factor(schedule, self._progress)
 
     def _soft_labels(
         self, sample: dict[str, Any], model: BaseFairseqModel, logits: Tensor, targets: Tensor

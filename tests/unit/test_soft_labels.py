@@ -108,6 +108,14 @@ def test_an_ensemble_takes_its_teachers_one_after_another():
     assert distillation_loss(torch.zeros(1, 3), torch.tensor([0]), labels, weight=1).loss.isfinite()
 
 
+def test_the_mean_of_several_teachers_logits():
+    teachers = [torch.randn(3, 5, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    expected = [[sum(float(own[row, word]) for own in teachers) / 3 for word in range(5)] for row in range(3)]
+    before = [own.clone() for own in teachers]
+    torch.testing.assert_close(mean_logits(iter(teachers)), torch.tensor(expected))
+    assert all(torch.equal(own, was) for own, was in zip(teachers, before, strict=True))
+
+
 def test_an_ensemble_may_have_a_temperature_for_each_token():
     teachers, temperatures = [logits(), logits()], 1 + torch.rand(TOKENS, dtype=torch.float64)
     combined = TeacherLogits(ensemble(teachers, temperatures), temperatures).probabilities(EVERY)
