@@ -26,6 +26,24 @@ def test_a_dry_run_prints_every_command_and_runs_none(recipe: str, tmp_path: Pat
     assert not list(tmp_path.glob("*.pt")) and not (tmp_path / "raw").exists()
 
 
+def test_an_experiment_is_commands_of_all_its_methods(tmp_path: Path) -> None:
+    workflow = ("snakemake", "--snakefile", EXPERIMENTS / "Snakefile", "--directory", tmp_path, "--cores", 1)
+    folder = EXPERIMENTS / "multi30k-en-de"
+    printed = run(*HERE, *workflow, "--configfile", folder / "config.yaml", "--dry-run", "--printshellcmds")
+    commands = {
+        match[2]: match[1]
+        for match in re.finditer(r"(scripts/\S+.*--output \$\(dirname (\S+?)/training.json.*)", printed)
+    }
+    for name, start in (
+        ("students/kd-tiny-1", "scripts/train_student.sh "),
+        ("phase1/wd-tuned-small-1", "scripts/phase1.sh --generator default "),
+        ("phase2/wd-tuned-small-1", "scripts/phase2.sh "),
+        ("phase1/copied-restart-tiny-1", "scripts/train_student.sh "),
+    ):
+        assert commands[name].startswith(start)
+    assert "--no-generator-gate --teacher-cache caches/64" in commands["phase1/wd-no-gate-tiny-1"]
+
+
 def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
     folder, raw = tmp_path / "ldc", tmp_path / "raw"
     run(*HERE, EXPERIMENTS / "smoke_data.sh", "--recipe", "nist12-zh-en", "--output", folder)

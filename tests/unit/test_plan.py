@@ -48,6 +48,13 @@ def test_an_experiment_costs_the_sum_of_its_stages_and_a_smoke_test_little():
     assert {s.name for s in smoke.stages} == set(stages)
 
 
+def test_a_first_phase_without_generator_costs_what_a_student_does():
+    config = read_config([EXPERIMENTS / "recipe.yaml", EXPERIMENTS / "wmt14-en-de-base/config.yaml"])
+    config["methods"] = {"copied": {"title": "control", "generator": "none"}}
+    first, second = (stage for stage in plan(config, CPU).stages if stage.system == "copied tiny")
+    assert (first.name, first.parameters) == ("copied tiny, phase 1", second.parameters)
+
+
 def test_a_plan_stands_beside_a_run_of_it():
     planned = plan(read_config([EXPERIMENTS / "recipe.yaml", EXPERIMENTS / "wmt16-en-ro/config.yaml"]), CPU)
     rows = [
