@@ -62,7 +62,7 @@ def layer_weights(work: Path, system: str) -> dict[str, list[float]]:
     return {name.replace("/", "."): weight[0].tolist() for name, weight in found.items() if weight.shape[1] > 1}
 
 
-def test_mean(row: Mapping[str, Any], tests: Sequence[str]) -> float:
+def mean_bleu(row: Mapping[str, Any], tests: Sequence[str]) -> float:
     return statistics.fmean(row["scores"][test]["bleu"]["mean"] for test in tests)
 
 
@@ -83,7 +83,7 @@ def first_system(row: Mapping[str, Any]) -> str:
 def draw_quality_and_speed(rows: Sequence[Mapping[str, Any]], tests: Sequence[str], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 5))
     speeds = [row["speed"]["ctranslate2"]["1"]["sentences_per_second"]["median"] for row in rows]
-    points = zip((test_mean(row, tests) for row in rows), speeds, strict=True)
+    points = zip((mean_bleu(row, tests) for row in rows), speeds, strict=True)
     placed = sorted(zip(points, map(name_of, rows), strict=True))
     gap = (placed[-1][0][0] - placed[0][0][0]) / 32  # between labels, which would overlap where systems are level
     labels: dict[float, float] = {}
@@ -155,15 +155,26 @@ def save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
+def chosen_on(results: Mapping[str, Any]) -> list[str]:
+    """The sets that systems are ranked by: the validation set, where it was evaluated."""
+    evaluated = results["config"]["evaluated"]
+    return ["valid"] if "valid" in evaluated else list(evaluated)
+
+
 def summary(results: Mapping[str, Any], tests: Sequence[str]) -> list[str]:
-    """Which student of each shape has the best mean, how far the next are, and what it is ahead of or behind."""
-    rows, methods = results["rows"], results["config"]["methods"]
+    """Which student of each shape the validation set would choose, which are next, and how it does on the test sets."""
+    rows, methods, judges = results["rows"], results["config"]["methods"], chosen_on(results)
     lines = []
     for preset in dict.fromkeys(row["preset"] for row in rows if row["preset"]):
-        best, *others = sorted((row for row in rows if row["preset"] == preset), key=lambda row: -test_mean(row, tests))
-        mean = test_mean(best, tests)
+        # not by the test sets: the p-values below would be of a difference that was looked for
+        best, *others = sorted(
+            (row for row in rows if row["preset"] == preset), key=lambda row: -mean_bleu(row, judges)
+        )
+        mean = mean_bleu(best, judges)
         line = f"- **{preset.upper()}**: {best['title']}, {mean:.1f} BLEU (seeds: {len(best['seeds'])}); next are "
-        behind = [f"{row['title']} {test_mean(row, tests) - mean:+.1f} ({len(row['seeds'])})" for row in others[:NEXT]]
+        behind = [
+            f"{row['title']} {mean_bleu(row, ['valid']) - mean:+.1f} ({len(row['seeds'])})" for row in others[:NEXT]
+        ]
         line += ", ".join(behind) + "."
         for baseline in ("teacher", *results["config"]["baselines"]):
             found = [
@@ -200,7 +211,12 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
                 f"{row['training_seconds']['mean'] / 60:.0f} min",
             ]
         )
-    text = [f"# {config['name']}", "", "Highest mean BLEU of the test sets, with the p-value of each set:", ""]
+    text = [
+        f"# {config['name']}",
+        "",
+        f"Highest BLEU on {', '.join(chosen_on(results))}; differences are of the test sets, with the p-value of each:",
+        "",
+    ]
     text += [*summary(results, tests), ""]
     text += [
         *markdown(heads, lines),

@@ -1,0 +1,47 @@
+"""What the report says of logs and of scores."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def load():
+    sys.path.insert(0, str(EXPERIMENTS))
+    try:
+        spec = importlib.util.spec_from_file_location("report", EXPERIMENTS / "report.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    finally:
+        sys.path.remove(str(EXPERIMENTS))
+
+
+report = load()
+
+
+def line(loss, updates):
+    return f"INFO | valid on 'valid' subset | loss 9 | nll_loss {loss} | ppl 2 | num_updates {updates}\n"
+
+
+def test_a_training_made_anew_leaves_nothing_of_the_old_one_in_its_curve(tmp_path):
+    (tmp_path / "log").write_text(line(5.0, 10) + line(4.0, 20) + line(3.0, 30) + line(6.0, 10) + line(5.5, 20))
+    assert report.validation_losses(tmp_path / "log") == {10: 6.0, 20: 5.5}
+    assert report.validation_losses(tmp_path / "absent") == {}
+
+
+def test_the_best_is_chosen_on_the_validation_set_and_its_gain_told_on_the_tests():
+    def row(method, valid, test, gap):
+        against = {"teacher": [None], "kd": [gap and {"bleu": {"difference": gap, "p_value": 0.25}}]}
+        means = (("valid", valid), ("test", test))
+        scores = {name: {"bleu": {"mean": mean}, "against": against} for name, mean in means}
+        return {"method": method, "title": method.upper(), "preset": "tiny", "seeds": [1], "scores": scores}
+
+    config = {"methods": {"kd": {"title": "KD"}}, "baselines": ["kd"], "evaluated": ["valid", "test"]}
+    results = {"config": config, "rows": [row("kd", 30.0, 33.0, None), row("wd", 31.0, 32.0, -1.0)]}
+    assert report.summary(results, ["test"]) == [
+        "- **TINY**: WD, 31.0 BLEU (seeds: 1); next are KD -1.0 (1). Less KD: -1.0 (p = 0.250)."
+    ]
+    config["evaluated"] = ["test"]
+    assert report.summary(results, ["test"])[0].startswith("- **TINY**: KD, 33.0 BLEU")
