@@ -172,9 +172,7 @@ def summary(results: Mapping[str, Any], tests: Sequence[str]) -> list[str]:
         )
         mean = mean_bleu(best, judges)
         line = f"- **{preset.upper()}**: {best['title']}, {mean:.1f} BLEU (seeds: {len(best['seeds'])}); next are "
-        behind = [
-            f"{row['title']} {mean_bleu(row, ['valid']) - mean:+.1f} ({len(row['seeds'])})" for row in others[:NEXT]
-        ]
+        behind = [f"{row['title']} {mean_bleu(row, judges) - mean:+.1f} ({len(row['seeds'])})" for row in others[:NEXT]]
         line += ", ".join(behind) + "."
         for baseline in ("teacher", *results["config"]["baselines"]):
             found = [

@@ -43,5 +43,13 @@ def test_the_best_is_chosen_on_the_validation_set_and_its_gain_told_on_the_tests
     assert report.summary(results, ["test"]) == [
         "- **TINY**: WD, 31.0 BLEU (seeds: 1); next are KD -1.0 (1). Less KD: -1.0 (p = 0.250)."
     ]
-    config["evaluated"] = ["test"]
-    assert report.summary(results, ["test"])[0].startswith("- **TINY**: KD, 33.0 BLEU")
+
+
+def test_without_a_validation_set_the_tests_choose():
+    def row(method, mean):
+        scores = {"test": {"bleu": {"mean": mean}, "against": {"teacher": [None]}}}
+        return {"method": method, "title": method.upper(), "preset": "tiny", "seeds": [1], "scores": scores}
+
+    config = {"methods": {}, "baselines": [], "evaluated": ["test"]}
+    results = {"config": config, "rows": [row("kd", 33.0), row("wd", 32.0)]}
+    assert report.summary(results, ["test"]) == ["- **TINY**: KD, 33.0 BLEU (seeds: 1); next are WD -1.0 (1)."]
