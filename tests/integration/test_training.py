@@ -3,6 +3,7 @@
 import math
 import socket
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from commands import (
     hypotheses,
     phase1,
     run,
-    start,
     weights_of,
 )
 from torch import Tensor
@@ -159,31 +159,48 @@ def test_a_pre_norm_teacher_with_learned_positions_is_distilled(data: Path, tmp_
     assert {"encoder.layer_norm.weight", "decoder.layernorm_embedding.bias"} <= set(weights)
 
 
-def run_on_two_processes(*command: object) -> None:
+def launcher_on_two_nodes(folder: Path) -> Path:
+    """A launcher that starts a training by torchrun on two nodes of one process, both of them this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    together = [
-        *("--distributed-backend", "gloo", "--distributed-no-spawn", "--ddp-backend", "legacy_ddp"),
-        *("--distributed-init-method", f"tcp://127.0.0.1:{port}", "--distributed-world-size", 2),
-    ]
-    processes = [start(*command, *together, "--distributed-rank", rank) for rank in range(2)]
-    try:
-        logs = [process.communicate(timeout=200)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], logs
+    # fairseq takes its place among torchrun's processes from the environment where there are GPUs, else from options
+    place = "--distributed-init-method env:// --distributed-no-spawn --distributed-rank $RANK"
+    start = (
+        f"torchrun --nnodes 2 --nproc-per-node 1 --master-addr 127.0.0.1 --master-port {port} --no-python --node-rank"
+    )
+    launcher = folder / "launcher"
+    launcher.write_text(
+        f"#!/bin/sh\n"
+        f"process='exec \"$@\" {place}'\n"
+        f'{start} 1 sh -c "$process" - "$@" & {start} 0 sh -c "$process" - "$@" && wait $!\n',
+        encoding="utf-8",
+    )
+    launcher.chmod(0o755)
+    return launcher
 
 
-def test_two_processes_train_as_one_with_twice_the_update_frequency_and_resume(
+@pytest.mark.timeout(600)  # of two nodes, one waits if the other fails
+def test_two_nodes_train_as_one_with_half_the_update_frequency_and_resume(
     data: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    options = ["--student-preset", "tiny", "--matches", "distilbert", "--dropout", 0, "--disable-validation"]
-    for updates in (4, 6):
-        run_on_two_processes(*phase1(data, tmp_path / "two", teacher, *options, "--max-update", updates))
-    run(*phase1(data, tmp_path / "one", teacher, *options, "--max-update", 6, "--update-freq", 2))
+    options = [*TRAINING, "--matches", "distilbert", "--dropout", 0, "--disable-validation", "--batch-tokens", 800]
+    on_nodes = ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
+    launched = ["env", f"LAUNCHER={launcher_on_two_nodes(tmp_path)}", "NODES=2"]
+
+    def train(name: str, updates: int, launched: Sequence[object], on_nodes: Sequence[object]) -> str:
+        stage = [ROOT / "scripts/phase1.sh", "--data", data, "--teacher", teacher, "--output", tmp_path / name, "--"]
+        venv = f"WEIGHTDISTILL_VENV={BIN.parent}"
+        return run("env", venv, *launched, *stage, *options, *on_nodes, "--max-update", updates)
+
+    log = train("two", 4, launched, on_nodes)
+    assert all(f"distributed init (rank {rank}): env://" in log for rank in (0, 1))
+    for done in ("training.json", "options.txt"):  # to go on for longer
+        (tmp_path / "two" / done).unlink()
+    assert "Loaded checkpoint" in train("two", 6, launched, on_nodes)
+    train("one", 6, [], [])
     one, two = (checkpoint.read(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two"))
+    assert [state["cfg"]["optimization"]["update_freq"] for state in (one, two)] == [[2], [1]]
     one, two = ({**state["model"], **state["criterion"]} for state in (one, two))
     assert one.keys() == two.keys() and "projections.1.weight" in one
     for name, weight in one.items():
