@@ -45,6 +45,7 @@ class FairseqEngine:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model.to(self._device)
         self.parameters = _count_parameters(self._model)
+        self.longest_source = self._model.max_positions()[0] - 1  # the end-of-sentence mark has a position
         if threads:
             torch.set_num_threads(threads)
 
@@ -78,16 +79,10 @@ class FairseqEngine:
                         results[index].append(Hypothesis(pieces, float(hypothesis["score"]), finished))
             return results
 
-        return search_filled(sentences, run)
+        return search_filled(self, sentences, run)
 
     def _encode(self, sentence: Pieces) -> torch.Tensor:
         dictionary = self._task.source_dictionary
-        longest = self._model.max_positions()[0]
-        if len(sentence) + 1 > longest:
-            raise DistillationError(
-                f"a sentence must have at most {longest - 1} pieces for {self.name}, but one has {len(sentence)}: "
-                f"{' '.join(sentence[:8])} ...; split it"
-            )
         return torch.tensor([*map(dictionary.index, sentence), dictionary.eos()])  # (pieces + 1,)
 
 

@@ -6,7 +6,8 @@ An engine takes and gives subword pieces. Knows nothing about text, fairseq or h
 import json
 import math
 import struct
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, Protocol, TypeAlias
@@ -19,6 +20,7 @@ BatchType: TypeAlias = Literal["sentences", "tokens"]
 LONGEST_OUTPUT = 200
 """Pieces after which every engine ends a translation; the default of fairseq-generate."""
 _END = "</s>"
+_POSITIONS = "position_encodings/encodings"
 
 
 class Hypothesis(NamedTuple):
@@ -66,6 +68,10 @@ class Engine(Protocol):
     def parameters(self) -> int:
         """Weights of the model, tied ones counted once."""
 
+    @property
+    def longest_source(self) -> int:
+        """The most pieces of a sentence, without its end-of-sentence mark, that the model can read."""
+
     def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
         """Translate by beam search: the `n_best` hypotheses of each sentence, best first, in the order of the input.
 
@@ -84,14 +90,20 @@ def translate(engine: Engine, sentences: Sequence[Pieces], settings: Search) -> 
 
 
 def search_filled(
-    sentences: Sequence[Pieces], search: Callable[[list[Pieces]], list[list[Hypothesis]]]
+    engine: Engine, sentences: Sequence[Pieces], search: Callable[[list[Pieces]], list[list[Hypothesis]]]
 ) -> list[list[Hypothesis]]:
     """Run `search` on the sentences that are not empty, and put the results in place.
 
     Raises:
-        DistillationError: another number of results than of sentences.
+        DistillationError: a sentence that is too long for the engine; another number of results than of sentences.
     """
     filled = [sentence for sentence in sentences if sentence]
+    for sentence in filled:
+        if len(sentence) > engine.longest_source:
+            raise DistillationError(
+                f"a sentence must have at most {engine.longest_source} pieces for {engine.name}, but one has "
+                f"{len(sentence)}: {' '.join(sentence[:8])} ...; split it"
+            )
     found = search(filled) if filled else []
     if len(found) != len(filled):
         raise DistillationError(f"{len(filled)} sentences gave {len(found)} translations; the model is unusable")
@@ -114,7 +126,11 @@ class CTranslate2Engine:
         import ctranslate2
 
         self.name = str(folder)
-        self.parameters = count_parameters(Path(folder) / "model.bin")
+        shapes = dict(read_shapes(Path(folder) / "model.bin"))
+        self.parameters = count_parameters(shapes)
+        # Where both stacks have the same positions, the format has the decoder's alone; without absolute ones, none.
+        positions = shapes.get(f"encoder/{_POSITIONS}") or shapes.get(f"decoder/{_POSITIONS}")
+        self.longest_source = positions[0] - 1 if positions else sys.maxsize  # the end-of-sentence mark has one
         # batches of one call are shared out over all GPUs
         gpus = list(range(ctranslate2.get_cuda_device_count()))
         device, indices = ("cuda", gpus) if gpus else ("cpu", [0])
@@ -152,7 +168,7 @@ class CTranslate2Engine:
                 for result in results
             ]
 
-        return search_filled(sentences, run)
+        return search_filled(self, sentences, run)
 
 
 def vocabulary(folder: Path, side: str) -> list[str]:
@@ -176,11 +192,19 @@ def vocabulary(folder: Path, side: str) -> list[str]:
     raise DistillationError(f"{folder} holds no {side} vocabulary; give a folder that CTranslate2's converter wrote")
 
 
-def count_parameters(model: Path) -> int:
-    """Count the weights in CTranslate2's `model.bin`, tied ones once, from the names and shapes at their head.
+def count_parameters(shapes: Mapping[str, Sequence[int]]) -> int:
+    """Count the weights of a CTranslate2 model from their shapes.
 
     Position encodings are left out, since the format stores sinusoids as it stores learned ones; so are the scales of
     quantised weights.
+    """
+    return sum(
+        math.prod(shape) for name, shape in shapes.items() if shape and not name.endswith(("_scale", _POSITIONS))
+    )
+
+
+def read_shapes(model: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the weights in CTranslate2's `model.bin`, tied ones once.
 
     Raises:
         DistillationError: no such file, or another format.
@@ -190,16 +214,13 @@ def count_parameters(model: Path) -> int:
             _numbers(file, "<I")  # version of the format
             _text(file)  # name of the architecture
             _, variables = _numbers(file, "<II")  # revision of the architecture, number of variables
-            total = 0
             for _ in range(variables):
                 name = _text(file)
                 (rank,) = _numbers(file, "<B")
                 shape = _numbers(file, f"<{rank}I")
                 _, size = _numbers(file, "<BI")  # type of the numbers, bytes that follow
                 file.seek(size, 1)
-                if rank and not name.endswith(("_scale", "position_encodings/encodings")):
-                    total += math.prod(shape)
-            return total
+                yield name, shape
     except OSError as error:
         raise DistillationError(
             f"{model} cannot be read: {error.strerror}; give a folder that CTranslate2's converter wrote"

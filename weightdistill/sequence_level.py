@@ -22,10 +22,11 @@ from weightdistill.errors import DistillationError
 
 SELECTIONS = ("score", "bleu", "chrf")
 """How one of the n best is chosen: by the teacher's score, or by nearness to the reference."""
-REASONS = ("empty", "unterminated", "copy", "length ratio")
-"""Why a translation is left out, in the order in which it is asked."""
+REASONS = ("empty", "too long", "unterminated", "copy", "length ratio")
+"""Why a source has no translation, in the order in which it is asked; the teacher cannot read one that is too long."""
 
-_CHUNK = 512
+_CHUNK = 8192
+"""Sentences given to an engine at a time, which sorts them by length and shares them out over its GPUs."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,9 @@ def decode_shard(
         file.write(json.dumps(head) + "\n")
         for start in range(0, len(sources), _CHUNK):
             chunk = sources[start : start + _CHUNK]
-            for hypotheses in engine.search(chunk, settings):
+            # one line too long for the teacher must not end the decoding of millions
+            readable = [source if len(source) <= engine.longest_source else [] for source in chunk]
+            for hypotheses in engine.search(readable, settings):
                 file.write(json.dumps(hypotheses, ensure_ascii=False) + "\n")
             progress(len(chunk))
     return True
@@ -202,7 +205,8 @@ def choose(
         if references is not None and settings.select != "score":
             reference = references[number]
             ordered.sort(key=lambda own, reference=reference: -nearness(own.pieces, reference))  # type: ignore[misc]
-        reasons = [_reason(source, hypothesis, settings) for hypothesis in ordered] or ["empty"]
+        reasons = [_reason(source, hypothesis, settings) for hypothesis in ordered]
+        reasons = reasons or ["too long" if source else "empty"]
         kept = next((own for own, reason in zip(ordered, reasons, strict=False) if reason is None), None)
         if kept is None:
             left_out[str(reasons[0])].append(first_line + number)

@@ -13,6 +13,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from safetensors.torch import load_file
 
 import fairseq_plugins.export as exporting
+from fairseq_plugins.engine import open_engine
 from fairseq_plugins.export import export
 from fairseq_plugins.loading import load_model, translation_task
 from weightdistill import checkpoint
@@ -178,6 +179,9 @@ def test_a_distilled_corpus_is_what_its_teacher_says_whatever_is_killed(
     model = tmp_path / "model.pt"
     export(teacher, model, ctranslate2=tmp_path / "ct2")
     model = tmp_path / "ct2" if engine == "ctranslate2" else model
+    opened = open_engine(model, corpus.data)
+    assert opened.longest_source == 1023  # fairseq's --max-source-positions, of which one is for the end
+    assert len(opened.search([["w1"] * 1023], Search(beam=1))) == 1
     command = [
         *("weightdistill", "distill", model, "--data", corpus.data, "--source", corpus.pieces / "train.aa"),
         *("--reference", corpus.pieces / "train.bb", "--output", tmp_path / "out", "--shards", 3, "--threads", 1),

@@ -26,6 +26,8 @@ class Clock:
 class FakeEngine:
     """Copies its input; each call takes the next of the given seconds after the warm-up of each batch size."""
 
+    longest_source = 3
+
     def __init__(self, name: str, clock: Clock, seconds: Sequence[float]) -> None:
         self.name, self.parameters = name, 1234
         self._clock, self._seconds, self._sizes = clock, iter(seconds), set[int]()
@@ -117,14 +119,19 @@ def test_empty_sentences_stay_empty_and_in_place() -> None:
         seen.extend(sentences)
         return [[Hypothesis(sentence[::-1], 0.0, True)] for sentence in sentences]
 
-    found = search_filled(SENTENCES, backwards)
+    found = search_filled(FakeEngine("m", Clock(), []), SENTENCES, backwards)
     assert [[own.pieces for own in sentence] for sentence in found] == [[["c", "b", "a"]], [["d"]], [], [["f", "e"]]]
     assert [] not in seen
 
 
 def test_lost_translations_are_an_error() -> None:
     with pytest.raises(DistillationError, match="3 sentences gave 2 translations"):
-        search_filled(SENTENCES, lambda sentences: [[] for _ in sentences[:-1]])
+        search_filled(FakeEngine("m", Clock(), []), SENTENCES, lambda sentences: [[] for _ in sentences[:-1]])
+
+
+def test_a_sentence_beyond_the_positions_of_the_model_is_an_error_that_shows_it() -> None:
+    with pytest.raises(DistillationError, match=r"at most 3 pieces for m, but one has 4: a b c d \.\.\.; split it"):
+        search_filled(FakeEngine("m", Clock(), []), [["a"], ["a", "b", "c", "d"]], lambda _: [])
 
 
 @pytest.mark.parametrize(

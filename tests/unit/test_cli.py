@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from fairseq_plugins import cli, measuring_commands
-from weightdistill.engines import Hypothesis, count_parameters
+from weightdistill.engines import Hypothesis, read_shapes
 from weightdistill.errors import DistillationError
 
 COMMANDS = ["export", "inspect", "translate", "evaluate", "benchmark", "benchmark-training", "distill", "cache-teacher"]
@@ -26,7 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 class ShoutingEngine:
     """Gives its input in upper case; loses the last sentence where it is told to."""
 
-    name, parameters = "model", 7
+    name, parameters, longest_source = "model", 7, 9
 
     def __init__(self, loses: int = 0) -> None:
         self._loses = loses
@@ -190,4 +190,4 @@ def test_a_choice_among_one_is_refused(
 def test_truncated_ctranslate2_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"\x06\x00\x00\x00\x30\x00Trans")
     with pytest.raises(DistillationError, match=r"model\.bin is truncated or not a CTranslate2 model"):
-        count_parameters(tmp_path / "model.bin")
+        list(read_shapes(tmp_path / "model.bin"))

@@ -31,7 +31,7 @@ def words(text: str, score: float = -1.0, finished: bool = True) -> Hypothesis:
 class Engine:
     """Turns sentences round; its second hypothesis is the same in lower case, its third nothing."""
 
-    name, parameters = "engine", 1
+    name, parameters, longest_source = "engine", 1, 3
 
     def __init__(self, dies_at: int | None = None) -> None:
         self.asked: list[Pieces] = []
@@ -86,6 +86,14 @@ def test_an_interrupted_decoding_goes_on_with_its_shard(tmp_path: Path) -> None:
     assert engine.asked == SOURCES[2:]
 
 
+def test_a_source_that_the_teacher_cannot_read_is_left_out_and_counted(tmp_path: Path) -> None:
+    sources = [["a", "b"], ["a", "b", "c", "d"], []]
+    decode_shard(Engine(), sources, tmp_path / "shard", Search(), {})
+    corpus = choose(sources, read_shard(tmp_path / "shard")[1], None, FilterSettings())
+    assert corpus.pairs == [("a b", "B A")]
+    assert {reason: lines for reason, lines in corpus.left_out.items() if lines} == {"too long": [2], "empty": [3]}
+
+
 def test_a_shard_of_another_decoding_is_not_mixed_with_this(tmp_path: Path) -> None:
     paths = decoded(tmp_path, 2)
     with pytest.raises(DistillationError, match=r"0\.jsonl was decoded with another teacher_sha256 \(1, not 2\)"):
@@ -123,7 +131,12 @@ def test_what_teaches_nothing_is_left_out_and_counted() -> None:
     ]
     corpus = choose(SOURCES, hypotheses, None, FilterSettings(max_ratio=2))
     assert corpus.pairs == [("a b", "B A")] and corpus.sentences == 5
-    assert corpus.left_out == {"copy": [2], "empty": [3], "length ratio": [4], "unterminated": [5]}
+    assert {reason: lines for reason, lines in corpus.left_out.items() if lines} == {
+        "copy": [2],
+        "empty": [3],
+        "length ratio": [4],
+        "unterminated": [5],
+    }
     every = choose(SOURCES, hypotheses, None, FilterSettings(keep_copies=True))
     assert [pair[1] for pair in every.pairs] == ["B A", "c", "F E D C B A Z"]
 
