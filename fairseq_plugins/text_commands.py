@@ -56,8 +56,10 @@ def read_tmx(
 
 @app.command()
 def read_ldc(
-    source_file: Annotated[Path, typer.Argument(help="SGML documents in the source language.")],
-    target_file: Annotated[Path, typer.Argument(help="The same documents in the target language.")],
+    source_file: Annotated[
+        Path, typer.Argument(help="SGML documents (.sgm) in the source language, or a sentence a line.")
+    ],
+    target_file: Annotated[Path, typer.Argument(help="The same in the target language.")],
     output: Annotated[Path, typer.Option("--output", help="Prefix of the two files to write.")],
     source: Annotated[str, typer.Option(help="Code of the source language, and the ending of its file.")],
     target: Annotated[str, typer.Option(help="Code of the target language.")],
@@ -69,7 +71,7 @@ def read_ldc(
     ] = None,
     target_encoding: Annotated[str, typer.Option(help="Of the target.")] = "utf-8",
 ) -> None:
-    """Turn a parallel corpus of the LDC, SGML with or without a file of alignments, into parallel text."""
+    """Turn a parallel corpus of the LDC, in its encoding, in lines or in SGML with or without alignments, into text."""
     from weightdistill.corpus import write_pairs
     from weightdistill.ldc import read_aligned
 

@@ -10,17 +10,18 @@
 #   --tests "NAME=P .."  the test sets in that form, and the names that they get
 #   --source LANG        source language
 #   --target LANG        target language
-#   --output DIR         receives train, valid and the test sets, each with both languages as endings
+#   --output DIR         receives train, valid and the test sets, each with both languages as endings; of the sets' sources
+#                        also NAME.SOURCE.original, as they were, for metrics that read sources
 #   --segment HOW        Chinese into words by jieba, or into characters (default: jieba)
 #   --max-length N       most words of a side in training; 0: any (default: 175)
-#   --max-ratio R        largest ratio of both lengths in training; 0: any (default: 1.5)
+#   --max-ratio R        largest ratio of both lengths in training; 0: any (default: 9, as Moses has it)
 #   --threads N          processes of sacremoses (default: 2)
 #
 # In training, empty sides and all but the first of equal pairs are left out. Validation and test sets lose nothing: an
 # empty line there is an error. Punctuation is normalised in sources alone: students must write what references have.
 source "$(dirname "$0")/common.sh"
 
-TRAIN='' VALID='' TESTS='' SOURCE='' TARGET='' OUTPUT='' SEGMENT=jieba MAX_LENGTH=175 MAX_RATIO=1.5 THREADS=2
+TRAIN='' VALID='' TESTS='' SOURCE='' TARGET='' OUTPUT='' SEGMENT=jieba MAX_LENGTH=175 MAX_RATIO=9 THREADS=2
 options "$@"
 need --train "$TRAIN"; need --valid "$VALID"; need --tests "$TESTS"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
@@ -78,7 +79,8 @@ for set in "valid=$VALID" $TESTS; do
     name=${set%%=*} prefix=${set#*=}
     text "$prefix.$SOURCE" > "$work/$name.$SOURCE"
     require_text "$work/$name.$SOURCE"
-    one_ending < "$work/$name.$SOURCE" | normalised "$SOURCE" > "$OUTPUT/$name.$SOURCE"
+    one_ending < "$work/$name.$SOURCE" > "$OUTPUT/$name.$SOURCE.original"
+    normalised "$SOURCE" < "$OUTPUT/$name.$SOURCE.original" > "$OUTPUT/$name.$SOURCE"
     readarray -t files < <(references "$prefix.$TARGET")
     [[ ${#files[@]} -gt 0 ]] || die "$prefix.$TARGET: no such file"
     rm -f "$OUTPUT/$name.$TARGET" "$OUTPUT/$name.$TARGET".[0-9]  # of other references, maybe more

@@ -62,10 +62,15 @@ references() {
     if [[ -e $1 ]]; then echo "$1"; else compgen -G "$1.[0-9]" | sort || die "$1: no such file, and no $1.0"; fi
 }
 
+# original FILE: a test set's source as it was before clean.sh normalised and segmented it, if it did.
+original() {
+    if [[ -e $1.original ]]; then echo "$1.original"; else echo "$1"; fi
+}
+
 # require_text FILE: UTF-8 without empty lines.
 require_text() {
     iconv -f utf-8 -t utf-8 "$1" > /dev/null 2>&1 \
-        || die "$1: line $(grep -naxvm1 '.*' "$1" | cut -d: -f1) is not UTF-8; convert the file first"
+        || die "$1: line $(LC_ALL=C.UTF-8 grep -naxvm1 '.*' "$1" | cut -d: -f1) is not UTF-8; convert the file first"
     local empty
     empty=$(awk 'NF == 0 { print NR; exit }' "$1")
     [[ -z $empty ]] || die "$1: line $empty is empty; drop that pair from both sides"

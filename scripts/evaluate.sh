@@ -40,7 +40,7 @@ for name in $TESTS; do
     readarray -t references < <(references "$RAW/$name.$TARGET")
     # shellcheck disable=SC2086 # the names of metrics are words
     weightdistill evaluate "$OUTPUT/$name.txt" "${references[@]/#/--reference=}" \
-        $(printf -- '--metric %s ' $METRICS) ${COMET:+--comet "$COMET" --source "$RAW/$name.$SOURCE"} --json "$OUTPUT/$name.json"
+        $(printf -- '--metric %s ' $METRICS) ${COMET:+--comet "$COMET" --source "$(original "$RAW/$name.$SOURCE")"} --json "$OUTPUT/$name.json"
     [[ -z $PAPER ]] || weightdistill evaluate "$OUTPUT/$name.txt" "${references[@]/#/--reference=}" --metric bleu \
         "${paper[@]}" --json "$OUTPUT/$name.paper.json"
 done

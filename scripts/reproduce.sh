@@ -10,7 +10,7 @@
 #   --dry-run       print every command, and run none
 #   --smoke         the whole recipe in miniature, in minutes on two CPU cores
 #   --data-dir DIR  with --smoke: real text to take instead of invented languages (experiments/smoke_data.sh)
-#   -- ...          options of Snakemake, e.g. -- --executor slurm --config gpus=8
+#   -- ...          options of Snakemake, e.g. -- --executor slurm --jobs 8 --config gpus=8
 #
 # Interrupted, it resumes. `weightdistill plan` says before what it costs (experiments/costs.md). Data come from the public addresses, or, for
 # NIST, from LDC_DIR; WMT_ARCHIVES names a folder of archives that are there already.
@@ -41,9 +41,15 @@ if [[ -n $SMOKE ]]; then
     settings+="vocabulary: $(< "$data/vocabulary")"$'\n'
     export LOCAL_DATA=$data LDC_DIR=$data LDC_TABLES=$data
 fi
-# The stages run in the output folder.
+# Where the text came from is remembered: a shell without these variables would else take it for changed.
+if [[ -e $OUTPUT/places ]]; then
+    while IFS='=' read -r variable place; do export "$variable=${!variable-$place}"; done < "$OUTPUT/places"
+fi
+: > "$OUTPUT/places"
 for variable in LDC_DIR LDC_TABLES LOCAL_DATA WMT_ARCHIVES; do
-    [[ -z ${!variable:-} ]] || export "$variable=$(realpath "${!variable}")"
+    [[ -n ${!variable:-} ]] || continue
+    export "$variable=$(realpath "${!variable}")"  # since the stages run in the output folder
+    echo "$variable=${!variable}" >> "$OUTPUT/places"
 done
 # Every training takes all GPUs, so one runs at a time; without GPUs as many as there are cores.
 if has_gpu; then

@@ -35,20 +35,24 @@ class Bucket:
 
 
 def bleu_by_length(
-    systems: Sequence[Sequence[str]], references: Sequence[str], edges: Sequence[int] = (1, 9, 12, 15, 20)
+    systems: Sequence[Sequence[str]], references: Sequence[str], edges: Sequence[int] | None = None
 ) -> list[Bucket]:
     """BLEU of each system over the sentences whose references have so many words.
 
     Args:
         systems: translations, a line a sentence.
         references: their references.
-        edges: the least number of words (in BLEU's own tokenisation) of each bucket, rising.
+        edges: the least number of words (in BLEU's own tokenisation) of each bucket, rising; default: fifths of the
+            sentences, as nearly as their lengths allow.
 
     Raises:
         DistillationError: numbers of lines that differ, or edges that do not rise.
     """
-    _require(systems, references, edges)
     lengths = [len(_words(reference)) for reference in references]
+    if edges is None:
+        ordered = sorted(lengths) or [0]
+        edges = sorted({ordered[len(ordered) * fifth // 5] for fifth in range(5)})
+    _require(systems, references, edges)
     buckets = []
     for least, limit in _ranges(edges):
         chosen = [

@@ -84,7 +84,7 @@ def clean(
             own.open("w", encoding="utf-8", newline="\n") as left,
             other.open("w", encoding="utf-8", newline="\n") as right,
         ):
-            for pair in _pairs(source, target):
+            for pair in read_pairs(source, target):
                 counts.pairs += 1
                 reason = _reason(pair, settings, seen)
                 if reason == "empty" and not settings.drop_empty:
@@ -133,6 +133,37 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
         raise DistillationError(f"{path} cannot be read as TMX: {error}") from error
     if empty:
         raise DistillationError(f"{path} has no pair of {source} and {target}; name languages that it has")
+
+
+def read_pairs(
+    source: Path, target: Path, encoding: str = "utf-8", target_encoding: str = "utf-8"
+) -> Iterator[tuple[str, str]]:
+    """Both sides of parallel text, a sentence a line, with one blank between words.
+
+    Args:
+        source: one side, maybe gzipped (.gz).
+        target: the other side.
+        encoding: of the source, as Python names it; one in which no other character contains a line feed's byte.
+        target_encoding: of the target.
+
+    Raises:
+        DistillationError: a file that cannot be read, a line that is not in its encoding, or numbers of lines that
+            differ; file and line are named.
+    """
+    sides = _lines(source, encoding), _lines(target, target_encoding)
+    number = 0
+    while True:
+        number += 1
+        pair = [next(side, None) for side in sides]
+        if pair[0] is not None and pair[1] is not None:
+            yield pair[0], pair[1]
+            continue
+        if pair == [None, None]:
+            return
+        shorter, longer = (source, target) if pair[0] is None else (target, source)
+        raise DistillationError(
+            f"both sides must have as many lines, but {shorter} ends after {number - 1} and {longer} does not"
+        )
 
 
 def write_pairs(pairs: Iterable[tuple[str, str]], source: Path, target: Path) -> int:
@@ -189,31 +220,20 @@ def _reason(pair: tuple[str, str], settings: CleanSettings, seen: set[bytes]) ->
     return "kept"
 
 
-def _pairs(source: Path, target: Path) -> Iterator[tuple[str, str]]:
-    sides = _lines(source), _lines(target)
-    number = 0
-    while True:
-        number += 1
-        pair = [next(side, None) for side in sides]
-        if pair[0] is not None and pair[1] is not None:
-            yield pair[0], pair[1]
-            continue
-        if pair == [None, None]:
-            return
-        shorter, longer = (source, target) if pair[0] is None else (target, source)
-        raise DistillationError(
-            f"both sides must have as many lines, but {shorter} ends after {number - 1} and {longer} does not"
-        )
-
-
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path, encoding: str) -> Iterator[str]:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
                     # Only line feeds end a line; other separators within it would misalign the sides later.
-                    yield " ".join(line.decode("utf-8").removeprefix("\ufeff").split())
+                    yield " ".join(line.decode(encoding).removeprefix("\ufeff").split())
                 except UnicodeDecodeError as error:
-                    raise DistillationError(f"{path}: line {number} is not UTF-8; convert the file first") from error
+                    raise DistillationError(
+                        f"{path}: line {number} is not {encoding.upper()}; name its encoding, or convert the file first"
+                    ) from error
+                except LookupError as error:
+                    raise DistillationError(
+                        f"{path}: encoding must be one that Python knows, but is {encoding!r}"
+                    ) from error
     except (OSError, EOFError) as error:
         raise DistillationError(f"{path} cannot be read: {error}; give the path of a text file") from error

@@ -80,11 +80,11 @@ class Model:
         return self.shape.encoder.layers + self.shape.decoder.layers
 
     def activations(self, tokens: float) -> float:
-        """Numbers that a training keeps for its backward pass, of as many source and target tokens."""
+        """Numbers that a training keeps for its backward pass, of as many source and target tokens, but for logits."""
         encoder, decoder = self.shape.encoder, self.shape.decoder
         layers = encoder.layers * (14 * encoder.width + 3 * encoder.ffn)
         layers += decoder.layers * (24 * decoder.width + 3 * decoder.ffn)
-        return tokens * (layers + 2 * self.vocabulary)
+        return tokens * layers
 
     def _size(self, name: str) -> tuple[int, ...]:
         meaning = parse(name)

@@ -1,4 +1,4 @@
-"""Parallel text as the LDC ships it: SGML documents in both languages, and which of their segments belong together.
+"""Parallel text as the LDC ships it: a sentence a line, or SGML documents and which of their segments belong together.
 
 That is said by a file of alignments (as in LDC2005T10: `<ALIGNMENT docid=...>`, `<SentPair EnglishSegId= "1,2"
 ChineseSegId= "1">`), or by equal ids. Automatic alignments miss here and there: what they miss is counted, and is no
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from weightdistill.corpus import read_pairs
 from weightdistill.errors import DistillationError
 from weightdistill.sgm import Documents, decode, read, tags
 
@@ -53,18 +54,22 @@ def read_aligned(
     """Read one pair of files.
 
     Args:
-        source_file: documents in the source language.
-        target_file: the same documents in the target language.
+        source_file: documents in the source language; with another ending than .sgm or .sgml a sentence a line, maybe
+            gzipped (.gz).
+        target_file: the same in the target language.
         source: code of the source language; the segments of a link are joined as it joins words.
         target: code of the target language.
         alignment: which segments belong together; default: those of equal ids.
-        encoding: of the source file and the alignments; default: what they declare, else UTF-8, else GB 18030.
+        encoding: of the source file and the alignments; default: what they declare, else UTF-8, else, for SGML,
+            GB 18030.
         target_encoding: of the target file.
 
     Raises:
-        DistillationError: a file cannot be read, or holds no documents; a language whose name is not known; links, none
-            of which names segments that are there.
+        DistillationError: a file cannot be read or decoded, or holds no documents; numbers of lines that differ; a
+            language whose name is not known; links, none of which names segments that are there.
     """
+    if not {source_file.suffix.lower(), target_file.suffix.lower()} & {".sgm", ".sgml"}:
+        return Aligned(list(read_pairs(source_file, target_file, encoding or "utf-8", target_encoding)))
     own, other = _documents(source_file, encoding), _documents(target_file, target_encoding)
     links = read_links(alignment, source, target, encoding) if alignment else _equal_ids(own, other)
     found = Aligned([])

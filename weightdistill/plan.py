@@ -26,6 +26,8 @@ DECODING_SHARE = 0.2
 """Share of the training's speed that beam search reaches in CTranslate2."""
 PROCESS_BYTES = {"cpu": 600 * 2**20, "cuda": 2**30}
 """Memory that a training takes besides: libraries, what the allocator keeps, and on a GPU its context."""
+LOGIT_BYTES = {"cpu": 8, "cuda": 10}
+"""Memory for each word that a token may be: its logit, and what the loss keeps of it, in float32 with fp16, too."""
 FILLED = 0.9
 """Share of a batch's largest number of tokens that its sentences fill."""
 
@@ -251,7 +253,8 @@ def _training(
         operations += 3 * of_generator * passes * machine.devices
     seconds += operations / machine.devices / (machine.operations_per_second * EFFICIENCY[machine.kind])
     half = machine.kind == "cuda"
-    logits = largest * model.vocabulary if teacher is not None else 0
+    numbers = 2 if half else 4
+    logits = largest * model.vocabulary * (LOGIT_BYTES[machine.kind] + (numbers if teacher is not None else 0))
     state = own * (20 if half else 16) + (trained * 4 if generated_from is not None else 0)
     frozen = sum(other.parameters() for other in (teacher, generated_from) if other is not None) * 4
     kept = 2 + int(options.get("keep-last-epochs", 0)) + int(options.get("keep-interval-updates", 0))
@@ -263,18 +266,15 @@ def _training(
         tokens=per_update,
         parameters=own,
         seconds=updates * seconds,
-        memory=PROCESS_BYTES[machine.kind]
-        + state
-        + frozen
-        + (model.activations(largest) + logits) * (2 if half else 4),
+        memory=PROCESS_BYTES[machine.kind] + state + frozen + model.activations(largest) * numbers + logits,
         disk=kept * 12 * own,
     )
 
 
 def _decoding(name: str, pairs: int, length: float, beam: int, teacher: Model, machine: Machine) -> Stage:
     operations = teacher.operations(length, beam * length, length)
-    # one device: the shards of a corpus are what several machines share
-    speed = machine.operations_per_second * EFFICIENCY[machine.kind] * DECODING_SHARE
+    # the shards are decoded one after the other, each on all devices
+    speed = machine.devices * machine.operations_per_second * EFFICIENCY[machine.kind] * DECODING_SHARE
     memory = PROCESS_BYTES[machine.kind] + 4 * teacher.parameters() + 4 * 4096 * beam * teacher.vocabulary
     # text and pieces of both sides, and what is binarised of them
     disk = 2 * pairs * length * (2 * 6 + 2)

@@ -15,7 +15,9 @@ from weightdistill.checkpoint import writing
 from weightdistill.errors import DistillationError
 
 ENCODINGS = ("utf-8", "gb18030")
-"""Tried in this order where a file declares none; GB 18030 contains GBK and GB 2312."""
+"""Tried in this order where a file declares none, the latter for Chinese; GB 18030 contains GBK and GB 2312."""
+_CHINESE = ("chi", "cmn", "mandarin", "zh")
+"""How the names and codes of the language begin."""
 
 _SUPERSETS = {"utf-8": "utf-8-sig", "gb2312": "gb18030", "gbk": "gb18030"}
 _DECLARATION = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)["']""")
@@ -54,6 +56,11 @@ class TextSet:
         """Segments in all documents."""
         return sum(map(len, self.documents.values()))
 
+    @property
+    def language(self) -> str:
+        """Of the text, as the file has it; of documents that are in no set nothing is known."""
+        return self.target_language if self.kind in ("reference", "translation") else self.source_language
+
     def lines(self, order: "TextSet | None" = None) -> list[str]:
         """The segments as lines, in the order of another set's documents and segments.
 
@@ -80,7 +87,8 @@ def read(path: str | Path, encoding: str | None = None) -> list[TextSet]:
 
     Args:
         path: the file.
-        encoding: Python's name of its encoding; default: what its XML declaration says, else UTF-8, else GB 18030.
+        encoding: Python's name of its encoding; default: what its XML declaration says, else UTF-8, else, where
+            a set is Chinese, GB 18030.
 
     Returns:
         Its sets in the file's order: a source, each reference or each system.
@@ -90,7 +98,15 @@ def read(path: str | Path, encoding: str | None = None) -> list[TextSet]:
             document, or without id or end tag; the line is named.
     """
     path = Path(path)
-    return _Reader(path, decode(path, encoding)).sets()
+    text, foreign = _decode(path, encoding)
+    sets = _Reader(path, text).sets()
+    # Almost any bytes are something in GB 18030: of English in Latin-1 it makes Chinese here and there.
+    if foreign and not any(own.kind == "text" or own.language.lower().startswith(_CHINESE) for own in sets):
+        raise DistillationError(
+            f"{path}: line {foreign} is not {ENCODINGS[0]}, and no set is said to be Chinese; name its encoding, "
+            "or mend it"
+        )
+    return sets
 
 
 def write_translation(
@@ -136,6 +152,11 @@ def decode(path: Path, encoding: str | None) -> str:
     Raises:
         DistillationError: the file cannot be read or decoded; the line is named.
     """
+    return _decode(path, encoding)[0]
+
+
+def _decode(path: Path, encoding: str | None) -> tuple[str, int]:
+    """The text, and its first line that is not in the first encoding that was tried; 0 if there is none."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -147,7 +168,7 @@ def decode(path: Path, encoding: str | None) -> str:
     line = 0
     for name in names:
         try:
-            return data.decode(_SUPERSETS.get(name.lower(), name))
+            return data.decode(_SUPERSETS.get(name.lower(), name)), line
         except UnicodeDecodeError as error:
             line = line or data[: error.start].count(b"\n") + 1
         except LookupError as error:

@@ -2,15 +2,16 @@
 # NIST12 Chinese-English: parallel text from your LDC folders (1.8 million pairs), MT06 for validation, MT02 to MT08 as tests
 # with four references each.
 #
-#   experiments/nist12-zh-en/collect.sh --output DIR [--ldc DIR] [--tables DIR]
+#   experiments/nist12-zh-en/collect.sh --output DIR [--ldc DIR] [--tables DIR] [--segment HOW]
 #
-#   --output DIR   receives train, valid and the test sets; sources .zh in words, references .en.0 to .en.3; counts.json
+#   --output DIR   receives train, valid and the test sets; sources .zh segmented, references .en.0 to .en.3; counts.json
 #   --ldc DIR      holds the folders of the LDC's corpora and of NIST's test sets (default: $LDC_DIR)
 #   --tables DIR   holds corpora.tsv and sets.tsv, which say what to take from there (default: $LDC_TABLES, else the folder of
 #                  this script, whose tables you adapt to your folders)
+#   --segment HOW  Chinese into words by jieba, or into characters (default: jieba); config.yaml is where to say it
 source "$(dirname "$0")/../../scripts/common.sh"
 
-OUTPUT='' LDC=${LDC_DIR:-} TABLES=${LDC_TABLES:-$(dirname "$0")}
+OUTPUT='' LDC=${LDC_DIR:-} TABLES=${LDC_TABLES:-$(dirname "$0")} SEGMENT=jieba
 options "$@"
 need --output "$OUTPUT"; need '--ldc (or LDC_DIR)' "$LDC"
 
@@ -25,11 +26,6 @@ rows() {
     grep -Ev '^(#|[[:space:]]*$)' "$TABLES/$1"
 }
 
-# converted FILE ENCODING: its text in UTF-8, maybe gunzipped
-converted() {
-    case $1 in *.gz) gunzip --stdout "$1" ;; *) cat "$1" ;; esac | iconv --from-code "$2" --to-code UTF-8
-}
-
 # simplified ENCODING: what is encoded in Big5 is in traditional characters, which the test sets do not have
 simplified() {
     case ${1,,} in *big5* | cp950) opencc --config t2s ;; *) cat ;; esac
@@ -39,15 +35,9 @@ simplified() {
 gathered() {
     local zh=${2%%,*} en=UTF-8
     [[ $2 != *,* ]] || en=${2#*,}
-    echo "$(basename "$1"): $3, $4"  # by this name clean.sh speaks of it
-    case $3 in
-        *.sgm | *.sgml)
-            weightdistill read-ldc "$3" "$4" ${5:+--alignment "$5"} --encoding "$zh" --target-encoding "$en" \
-                --source zh --target en --output "$1" ;;
-        *)
-            converted "$3" "$zh" > "$1.zh" || die "$3: not $zh; mend $TABLES/corpora.tsv"
-            converted "$4" "$en" > "$1.en" || die "$4: not $en; mend $TABLES/corpora.tsv" ;;
-    esac
+    echo "$(basename "$1"): $3, $4"  # by this name counts.NAME.json speaks of it
+    weightdistill read-ldc "$3" "$4" ${5:+--alignment "$5"} --encoding "$zh" --target-encoding "$en" \
+        --source zh --target en --output "$1" || die "mend $TABLES/corpora.tsv, or those files"
     simplified "$zh" < "$1.zh" > "$1.simplified"
     mv "$1.simplified" "$1.zh"
 }
@@ -67,7 +57,7 @@ while IFS=$'\t' read -r corpus zh en encodings links; do
             "mend $TABLES/corpora.tsv"
     done
     number=0
-    # File by file, so that clean.sh finds those whose lines do not align.
+    # file by file, so that what is wrong is named
     while IFS=$'\t' read -r chinese english alignment; do
         prefix=$text/$corpus.$((++number))
         gathered "$prefix" "$encodings" "$chinese" "$english" "$alignment"
@@ -83,7 +73,6 @@ while IFS=$'\t' read -r name source references; do
     weightdistill read-sgm "${files[@]}" --output "$text/$name" --source zh --target en
     if [[ $name == valid ]]; then valid=$text/valid; else tests+="$name=$text/$name "; fi
 done < "$text/sets"
-# Moses' own limit of lengths: a Chinese sentence has fewer words than its translation.
 "$ROOT/scripts/clean.sh" --train "$train" --valid "$valid" --tests "$tests" --source zh --target en --output "$OUTPUT" \
-    --max-ratio 9
+    --segment "$SEGMENT"
 rm -r "$text"

@@ -1,10 +1,15 @@
 """The recipes' data, from what is published to what is trained on, and every command of each recipe."""
 
+import gzip
+import io
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
 from commands import BIN, ROOT, run
+
+from weightdistill import checkpoint
 
 EXPERIMENTS = ROOT / "experiments"
 RECIPES = ["wmt16-en-ro", "nist12-zh-en", "wmt14-en-de-base", "wmt14-en-de-big", "wmt14-en-de-deep"]
@@ -78,7 +83,9 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
     assert found == {*pairs[:3000], ("我们 说 汉语 。", "We speak Chinese .")}
     text = (folder / "partx.en").read_text(encoding="utf-8")
     (folder / "partx.en").write_text(text + "one more\n", encoding="utf-8")
-    assert re.search(r"train\.5\.raw\.zh ends after 500", run(*HERE, *collect, fails=True))
+    assert re.search(r"partx\.zh ends after 500 and .*partx\.en does not", run(*HERE, *collect, fails=True))
+    (folder / "partx.en").write_bytes(text.encode().replace(b"\n", b"\xff\n", 2))
+    assert re.search(r"partx\.en: line 1 is not UTF-8; name its encoding", run(*HERE, *collect, fails=True))
     (folder / "partx.en").unlink()
     assert "train: 6 Chinese files but 5 English ones; mend" in run(*HERE, *collect, fails=True)
     (folder / "corpora.tsv").write_text("train\ttrain.zh\ttrain.en\tUTF-8\n", encoding="utf-8")
@@ -94,7 +101,7 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
 def test_romanian_letters_have_one_form_and_test_sets_lose_nothing(tmp_path: Path) -> None:
     local, raw = tmp_path / "local", tmp_path / "raw"
     local.mkdir()
-    pairs = [("One » two", "Ştiinţa și"), ("One » two", "Ştiinţa și"), ("", "gol"), ("a b c d e f", "scurt")]
+    pairs = [("One » two", "Ştiinţa și"), ("One » two", "Ştiinţa și"), ("", "gol"), ("a b c d e f g h i j", "scurt")]
     for side, language in enumerate(("en", "ro")):
         for name in ("train", "valid", "newstest2016"):
             kept = pairs if name == "train" else [*pairs[:2], pairs[3]]
@@ -104,6 +111,7 @@ def test_romanian_letters_have_one_form_and_test_sets_lose_nothing(tmp_path: Pat
     assert "1 empty" in printed and "1 ratio, 1 duplicate, 1 kept" in printed
     assert lines(raw / "train.ro") == ["Știința și"] and lines(raw / "train.en") == ['One " two']
     assert lines(raw / "newstest2016.ro") == ["Știința și", "Știința și", "scurt"]
+    assert lines(raw / "newstest2016.en.original")[0] == "One » two"
 
     # carriage returns are no ends of lines, and what is no text is named by its line
     (local / "valid.en").write_bytes(b"One\rtwo\r\nthree\nfour\n")
@@ -116,6 +124,99 @@ def test_romanian_letters_have_one_form_and_test_sets_lose_nothing(tmp_path: Pat
     (tmp_path / "archives/training-parallel-ep-v8.tgz").write_text("not the archive")
     printed = run(*HERE, *download, "--archives", tmp_path / "archives", fails=True)
     assert "training-parallel-ep-v8.tgz: its SHA-256 is not 8917bd3b" in printed
+
+
+def set_of(kind: str, language: str, *segments: str) -> str:
+    """A test set as WMT shipped it."""
+    inside = "".join(f'<seg id="{number}">{segment}</seg>\n' for number, segment in enumerate(segments, start=1))
+    head = f'<{kind} setid="s" srclang="any" trglang="{language}">\n<doc sysid="ref" docid="d">\n<p>\n'
+    return f"{head}{inside}</p>\n</doc>\n</{kind}>\n"
+
+
+ARCHIVES = {
+    "wmt16-en-ro": {
+        "training-parallel-ep-v8.tgz": {
+            "training-parallel-ep-v8/europarl-v8.ro-en.en": "Thank you.\n",
+            "training-parallel-ep-v8/europarl-v8.ro-en.ro": "Mulţumesc.\n",
+            "training-parallel-ep-v8/europarl-v8.fi-en.en": "No.\n",
+        },
+        "dev.tgz": {
+            "dev/newsdev2016-enro-src.en.sgm": set_of("srcset", "Romanian", "One &amp; two"),
+            "dev/newsdev2016-enro-ref.ro.sgm": set_of("refset", "Romanian", "Unu și doi"),
+            "dev/newstest2016-enro-src.en.sgm": set_of("srcset", "Romanian", "Three"),
+            "dev/newstest2016-enro-ref.ro.sgm": set_of("refset", "Romanian", "Trei"),
+            "dev/newstest2016-csen-src.cs.sgm": set_of("srcset", "English", "Nic"),
+        },
+    },
+    "wmt14-en-de-base": {
+        "training-parallel-europarl-v7.tgz": {
+            "training/europarl-v7.de-en.en": "Thank you very much.\n",
+            "training/europarl-v7.de-en.de": "Danke.\n",
+            "training/europarl-v7.fr-en.en": "No.\n",
+        },
+        "training-parallel-commoncrawl.tgz": {"commoncrawl.de-en.en": "A page\n", "commoncrawl.de-en.de": "Seite\n"},
+        "training-parallel-nc-v9.tgz": {
+            "training/news-commentary-v9.de-en.en": "News\n\n",
+            "training/news-commentary-v9.de-en.de": "Neues\nleer\n",
+        },
+        "dev.tgz": {
+            "dev/newstest2013.en": "One\n",
+            "dev/newstest2013.de": "Eins\n",
+            "dev/newstest2014-deen-src.de.sgm": set_of("srcset", "English", "Zwei"),
+            "dev/newstest2014-deen-ref.en.sgm": set_of("refset", "English", "Two"),
+        },
+    },
+}
+MEMORY = """<?xml version="1.0"?><tmx version="1.4"><header/><body><tu>
+<tuv xml:lang="en"><seg>A city</seg></tuv><tuv xml:lang="ro"><seg>Un oraş</seg></tuv></tu></body></tmx>"""
+PREPARED = {
+    "wmt16-en-ro": {
+        "train": [("Thank you.", "Mulțumesc."), ("A city", "Un oraș")],
+        "valid": [("One & two", "Unu și doi")],
+        "newstest2016": [("Three", "Trei")],
+    },
+    "wmt14-en-de-base": {
+        "train": [("A page", "Seite"), ("Thank you very much.", "Danke."), ("News", "Neues")],
+        "valid": [("One", "Eins")],
+        "newstest2014": [("Two", "Zwei")],
+    },
+}
+
+
+@pytest.mark.parametrize("recipe", list(ARCHIVES))
+def test_published_archives_are_downloaded_and_become_text(recipe: str, tmp_path: Path) -> None:
+    served, raw, project = tmp_path / "served", tmp_path / "raw", tmp_path / "project"
+    served.mkdir()
+    for name, members in ARCHIVES[recipe].items():
+        with tarfile.open(served / name, "w:gz") as archive:
+            for member, text in members.items():
+                content = text.encode()
+                header = tarfile.TarInfo(member)
+                header.size = len(content)
+                archive.addfile(header, io.BytesIO(content))
+    if recipe == "wmt16-en-ro":
+        (served / "en-ro.tmx.gz").write_bytes(gzip.compress(MEMORY.encode()))
+    # the script itself, with these archives' checksums and addresses
+    script = (EXPERIMENTS / recipe / "download.sh").read_text(encoding="utf-8")
+    for archive in served.iterdir():
+        script, found = re.subn(
+            rf"[0-9a-f]{{64}}( \\\n\s+)http\S*/{archive.name}\n",
+            lambda match, archive=archive: f"{checkpoint.fingerprint(archive)}{match[1]}file://{archive}\n",
+            script,
+        )
+        assert found == 1
+    (project / "experiments" / recipe).mkdir(parents=True)
+    (project / "scripts").symlink_to(ROOT / "scripts")
+    download = project / "experiments" / recipe / "download.sh"
+    download.write_text(script, encoding="utf-8")
+    # what an interrupted download left
+    (raw / "archives").mkdir(parents=True)
+    (raw / "archives/dev.tgz.part").write_bytes((served / "dev.tgz").read_bytes()[:100])
+    run(*HERE, "bash", download, "--output", raw)
+    target = recipe.split("-")[2]
+    for name, pairs in PREPARED[recipe].items():
+        assert sorted(zip(lines(raw / f"{name}.en"), lines(raw / f"{name}.{target}"), strict=True)) == sorted(pairs)
+    assert not (raw / "extracted").exists()
 
 
 def test_a_recipe_that_there_is_not(tmp_path: Path) -> None:

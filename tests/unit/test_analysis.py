@@ -20,6 +20,13 @@ def test_each_length_is_scored_as_a_corpus_of_its_own():
     assert bleu_by_length([GOOD], REFERENCES, edges=(50,))[0].scores == [None]
 
 
+def test_lengths_are_cut_into_fifths_of_the_sentences() -> None:
+    lines = ["a " * length for length in (30, *range(1, 20))]
+    buckets = bleu_by_length([lines], lines)
+    assert [(bucket.least, bucket.count) for bucket in buckets] == [(1, 4), (5, 4), (9, 4), (13, 4), (17, 4)]
+    assert [bucket.least for bucket in bleu_by_length([["a b"] * 3], ["a b"] * 3)] == [2]
+
+
 def test_words_are_right_as_often_as_their_reference_has_them():
     """Frequencies: the 3, bird 2, others below; `a` and `mat` never."""
     training = ["the the the bird bird cat"]

@@ -1,5 +1,6 @@
 """The LDC's parallel corpora: documents in two languages and their alignments."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,15 @@ def test_what_cannot_be_aligned_is_refused(files: tuple[Path, Path, Path]) -> No
         read_aligned(chinese, english, "zh", "en", encoding="big5")
     with pytest.raises(DistillationError, match=r"none cannot be read"):
         read_aligned(chinese.with_name("none"), english, "zh", "en")
+
+
+def test_a_sentence_a_line_is_read_in_the_encodings_of_both_sides(tmp_path: Path) -> None:
+    chinese, english = tmp_path / "a.zh.gz", tmp_path / "a.en"
+    chinese.write_bytes(gzip.compress("他說。\n\n".encode("big5")))
+    english.write_bytes("He spoke to José.\n \n".encode("cp1252"))
+    found = read_aligned(chinese, english, "zh", "en", None, "big5", "cp1252")
+    assert found.pairs == [("他說。", "He spoke to José."), ("", "")]
+    with pytest.raises(DistillationError, match=r"a\.en: line 1 is not UTF-8; name its encoding"):
+        read_aligned(chinese, english, "zh", "en", None, "big5")
+    with pytest.raises(DistillationError, match=r"encoding must be one that Python knows, but is 'klingon'"):
+        read_aligned(chinese, english, "zh", "en", None, "klingon")
