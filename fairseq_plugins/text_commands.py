@@ -67,7 +67,7 @@ def read_ldc(
         Path | None, typer.Option(help="Which segments belong together; default: those of equal ids.")
     ] = None,
     encoding: Annotated[
-        str | None, typer.Option(help="Of the source; default: what it declares, else UTF-8, else GB 18030.")
+        str | None, typer.Option(help="Of the source; default: what it declares, else UTF-8, else, for SGML, GB 18030.")
     ] = None,
     target_encoding: Annotated[str, typer.Option(help="Of the target.")] = "utf-8",
 ) -> None:
@@ -92,7 +92,8 @@ def read_sgm(
     source: Annotated[str, typer.Option(help="Ending of the file of sources, e.g. zh.")],
     target: Annotated[str, typer.Option(help="Ending of a reference, followed by .0, .1, ... if there are several.")],
     encoding: Annotated[
-        str | None, typer.Option(help="Of all files; default: what they declare, else UTF-8, else GB 18030.")
+        str | None,
+        typer.Option(help="Of all files; default: what they declare, else UTF-8, else, for Chinese, GB 18030."),
     ] = None,
     reference: Annotated[
         list[str] | None,
@@ -137,7 +138,8 @@ def write_sgm(
     system: Annotated[str, typer.Option(help="Name of the system that translated.")],
     language: Annotated[str, typer.Option(help="Target language as the test set names it, e.g. English.")],
     encoding: Annotated[
-        str | None, typer.Option(help="Of the source; default: what it declares, else UTF-8, else GB 18030.")
+        str | None,
+        typer.Option(help="Of the source; default: what it declares, else UTF-8, else, for Chinese, GB 18030."),
     ] = None,
 ) -> None:
     """Write translations as a tstset, which NIST's scorers read."""

@@ -13,7 +13,8 @@
 #   -- ...          options of Snakemake, e.g. -- --executor slurm --jobs 8 --config gpus=8
 #
 # Interrupted, it resumes. `weightdistill plan` says before what it costs (experiments/costs.md). Data come from the public addresses, or, for
-# NIST, from LDC_DIR; WMT_ARCHIVES names a folder of archives that are there already.
+# NIST, from LDC_DIR; WMT_ARCHIVES names a folder of archives that are there already. OUTPUT/places remembers these folders, so
+# that a resumed run need not be told again; a variable that is set, if to nothing, counts before it.
 case ${1:-} in '' | -*) NAME='' ;; *) NAME=$1; shift ;; esac
 source "$(dirname "$0")/common.sh"
 
@@ -41,15 +42,18 @@ if [[ -n $SMOKE ]]; then
     settings+="vocabulary: $(< "$data/vocabulary")"$'\n'
     export LOCAL_DATA=$data LDC_DIR=$data LDC_TABLES=$data
 fi
-# Where the text came from is remembered: a shell without these variables would else take it for changed.
-if [[ -e $OUTPUT/places ]]; then
-    while IFS='=' read -r variable place; do export "$variable=${!variable-$place}"; done < "$OUTPUT/places"
+if [[ -z $SMOKE && -e $OUTPUT/places ]]; then
+    while IFS= read -r line; do
+        variable=${line%%=*}
+        [[ -n ${!variable+set} ]] || export "$line"
+    done < "$OUTPUT/places"
 fi
-: > "$OUTPUT/places"
+places=''
 for variable in LDC_DIR LDC_TABLES LOCAL_DATA WMT_ARCHIVES; do
-    [[ -n ${!variable:-} ]] || continue
-    export "$variable=$(realpath "${!variable}")"  # since the stages run in the output folder
-    echo "$variable=${!variable}" >> "$OUTPUT/places"
+    [[ -n ${!variable:-} ]] || { unset "$variable"; continue; }
+    place=$(realpath --canonicalize-missing "${!variable}")  # the stages run in the output folder
+    export "$variable=$place"
+    places+="$variable=$place"$'\n'
 done
 # Every training takes all GPUs, so one runs at a time; without GPUs as many as there are cores.
 if has_gpu; then
@@ -64,7 +68,8 @@ echo "${settings:-"{}"}" > "$OUTPUT/settings.yaml"
 
 exec 9> "$OUTPUT/.lock"
 flock --nonblock 9 || die "another run is at work in $OUTPUT"
+[[ -n $SMOKE || -n $DRY_RUN ]] || printf %s "$places" > "$OUTPUT/places"
 snakemake "${quiet[@]}" "${dry[@]}" --rerun-triggers mtime params input --rerun-incomplete --nolock --cores "$CORES" \
     --snakefile "$ROOT/experiments/Snakefile" --configfile "${configs[@]}" "$OUTPUT/settings.yaml" "${resources[@]}" --directory "$OUTPUT" \
     "${REST[@]}" || die "a stage failed; its log in $OUTPUT/logs says why"
-[[ -n $DRY_RUN ]] || cat "$OUTPUT/results/table.md"
+[[ -n $DRY_RUN || ! -e $OUTPUT/results/table.md ]] || cat "$OUTPUT/results/table.md"

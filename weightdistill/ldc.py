@@ -54,8 +54,8 @@ def read_aligned(
     """Read one pair of files.
 
     Args:
-        source_file: documents in the source language; with another ending than .sgm or .sgml a sentence a line, maybe
-            gzipped (.gz).
+        source_file: documents in the source language; without alignments, and with another ending than .sgm or .sgml,
+            a sentence a line, maybe gzipped (.gz).
         target_file: the same in the target language.
         source: code of the source language; the segments of a link are joined as it joins words.
         target: code of the target language.
@@ -68,8 +68,12 @@ def read_aligned(
         DistillationError: a file cannot be read or decoded, or holds no documents; numbers of lines that differ; a
             language whose name is not known; links, none of which names segments that are there.
     """
-    if not {source_file.suffix.lower(), target_file.suffix.lower()} & {".sgm", ".sgml"}:
-        return Aligned(list(read_pairs(source_file, target_file, encoding or "utf-8", target_encoding)))
+    if alignment is None and not {*source_file.suffixes, *target_file.suffixes} & {".sgm", ".sgml", ".SGM", ".SGML"}:
+        pairs = list(read_pairs(source_file, target_file, encoding or "utf-8", target_encoding))
+        for path, line in zip((source_file, target_file), pairs[0] if pairs else (), strict=False):
+            if line.lower().startswith(("<doc", "<!doctype", "<?xml")):
+                raise DistillationError(f"{path} holds SGML or XML; it must be named so, .sgm")
+        return Aligned(pairs)
     own, other = _documents(source_file, encoding), _documents(target_file, target_encoding)
     links = read_links(alignment, source, target, encoding) if alignment else _equal_ids(own, other)
     found = Aligned([])

@@ -87,8 +87,8 @@ def read(path: str | Path, encoding: str | None = None) -> list[TextSet]:
 
     Args:
         path: the file.
-        encoding: Python's name of its encoding; default: what its XML declaration says, else UTF-8, else, where
-            a set is Chinese, GB 18030.
+        encoding: Python's name of its encoding; default: what its XML declaration says, else UTF-8, else, unless all
+            of its sets say that they are in other languages than Chinese, GB 18030.
 
     Returns:
         Its sets in the file's order: a source, each reference or each system.
@@ -101,10 +101,9 @@ def read(path: str | Path, encoding: str | None = None) -> list[TextSet]:
     text, foreign = _decode(path, encoding)
     sets = _Reader(path, text).sets()
     # Almost any bytes are something in GB 18030: of English in Latin-1 it makes Chinese here and there.
-    if foreign and not any(own.kind == "text" or own.language.lower().startswith(_CHINESE) for own in sets):
+    if foreign and not any(not own.language or own.language.lower().startswith(_CHINESE) for own in sets):
         raise DistillationError(
-            f"{path}: line {foreign} is not {ENCODINGS[0]}, and no set is said to be Chinese; name its encoding, "
-            "or mend it"
+            f"{path}: line {foreign} is not {ENCODINGS[0]}, and no set is Chinese; name the file's encoding, or mend it"
         )
     return sets
 

@@ -65,12 +65,12 @@ while IFS=$'\t' read -r corpus zh en encodings links; do
     done < <(paste "$text/zh" "$text/en" "$text/links")
 done < "$text/corpora"
 rows sets.tsv > "$text/sets"
-while IFS=$'\t' read -r name source references; do
+while IFS=$'\t' read -r name source references encoding; do
     matching "$source" > "$text/files"
     read -ra patterns <<< "$references"
     for pattern in "${patterns[@]}"; do matching "$pattern" >> "$text/files"; done
     readarray -t files < "$text/files"
-    weightdistill read-sgm "${files[@]}" --output "$text/$name" --source zh --target en
+    weightdistill read-sgm "${files[@]}" --output "$text/$name" --source zh --target en ${encoding:+--encoding "$encoding"}
     if [[ $name == valid ]]; then valid=$text/valid; else tests+="$name=$text/$name "; fi
 done < "$text/sets"
 "$ROOT/scripts/clean.sh" --train "$train" --valid "$valid" --tests "$tests" --source zh --target en --output "$OUTPUT" \

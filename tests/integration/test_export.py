@@ -182,6 +182,8 @@ def test_a_distilled_corpus_is_what_its_teacher_says_whatever_is_killed(
     opened = open_engine(model, corpus.data)
     assert opened.longest_source == 1023  # fairseq's --max-source-positions, of which one is for the end
     assert len(opened.search([["w1"] * 1023], Search(beam=1))) == 1
+    with pytest.raises(DistillationError, match=r"at most 1023 pieces for .*, but one has 1024"):
+        opened.search([["w1"] * 1024], Search(beam=1))
     command = [
         *("weightdistill", "distill", model, "--data", corpus.data, "--source", corpus.pieces / "train.aa"),
         *("--reference", corpus.pieces / "train.bb", "--output", tmp_path / "out", "--shards", 3, "--threads", 1),

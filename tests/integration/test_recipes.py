@@ -120,10 +120,43 @@ def test_romanian_letters_have_one_form_and_test_sets_lose_nothing(tmp_path: Pat
     (local / "valid.ro").write_bytes(b"one\n\xff\nthree\n")
     assert "valid.ro: line 2 is not UTF-8; convert" in run(*HERE, *download, "--local", local, fails=True)
 
+    # metrics that read the source get what its publisher wrote
+    original = ["bash", "-c", f"source {ROOT}/scripts/common.sh; original {raw}/valid.en; original {raw}/train.en"]
+    assert run(*HERE, *original).split() == [f"{raw}/valid.en.original", f"{raw}/train.en"]
+
     (tmp_path / "archives").mkdir()
     (tmp_path / "archives/training-parallel-ep-v8.tgz").write_text("not the archive")
     printed = run(*HERE, *download, "--archives", tmp_path / "archives", fails=True)
     assert "training-parallel-ep-v8.tgz: its SHA-256 is not 8917bd3b" in printed
+
+
+def test_chinese_in_characters(tmp_path: Path) -> None:
+    for name, text in (("a.zh", "漢語 BLEU。\n"), ("a.en", "Chinese BLEU.\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    files = [f"--{kind}={tmp_path}/a" for kind in ("train", "valid")]
+    options = [word for option in files for word in option.split("=")]
+    run(
+        *(*HERE, ROOT / "scripts/clean.sh", *options, "--tests", f"test={tmp_path}/a", "--source", "zh"),
+        *("--target", "en", "--output", tmp_path / "raw", "--segment", "characters"),
+    )
+    assert [line.split() for line in lines(tmp_path / "raw/train.zh")] == [["漢", "語", "BLEU", "。"]]
+
+
+def test_a_resumed_recipe_knows_where_its_text_came_from(tmp_path: Path) -> None:
+    local, output = tmp_path / "local", tmp_path / "run"
+    local.mkdir()
+    for name in ("train", "valid", "newstest2016"):
+        for language in ("en", "ro"):
+            (local / f"{name}.{language}").write_text("text\n", encoding="utf-8")
+    recipe = (ROOT / "scripts/reproduce.sh", "wmt16-en-ro", "--output", output)
+    run(*HERE, f"LOCAL_DATA={local}", *recipe, "--", "raw/train.en")
+    assert lines(output / "places") == [f"LOCAL_DATA={local}"]
+    made = (output / "raw/train.en").stat().st_mtime_ns
+    run(*HERE, f"LOCAL_DATA={tmp_path}/other", *recipe, "--dry-run")
+    local.rename(tmp_path / "gone")
+    assert "Nothing to be done" in run(*HERE, *recipe, "--", "raw/train.en")
+    assert lines(output / "places") == [f"LOCAL_DATA={local}"]
+    assert (output / "raw/train.en").stat().st_mtime_ns == made
 
 
 def set_of(kind: str, language: str, *segments: str) -> str:

@@ -107,3 +107,15 @@ def test_a_sentence_a_line_is_read_in_the_encodings_of_both_sides(tmp_path: Path
         read_aligned(chinese, english, "zh", "en", None, "big5")
     with pytest.raises(DistillationError, match=r"encoding must be one that Python knows, but is 'klingon'"):
         read_aligned(chinese, english, "zh", "en", None, "klingon")
+
+
+def test_documents_are_not_taken_for_lines(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    chinese, english, alignment = files
+    renamed = chinese.rename(tmp_path / "zh.txt"), english.rename(tmp_path / "en.txt")
+    for path in renamed:
+        path.write_text("<DOC docid=M>\n", encoding="utf-8")
+    with pytest.raises(DistillationError, match=r"zh\.txt holds SGML or XML; it must be named so, \.sgm"):
+        read_aligned(*renamed, "zh", "en")
+    for path, text in zip(renamed, (CHINESE, ENGLISH), strict=True):
+        path.write_bytes(text.encode("big5"))
+    assert len(read_aligned(*renamed, "zh", "en", alignment, "big5").pairs) == 3

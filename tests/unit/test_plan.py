@@ -43,6 +43,8 @@ def test_an_experiment_costs_the_sum_of_its_stages_and_a_smoke_test_little():
     assert 1.0 < stages["kd tiny"].seconds / stages["plain tiny"].seconds < 3, "the teacher is at work"
     assert stages["wd tiny, phase 1"].memory > stages["wd tiny, phase 2"].memory
     assert "all, one after the other" in full.table() and "teacher" in full.table()
+    one, eight = (plan(read_config(files), Machine(1e14, devices, "cuda")).stages[1] for devices in (1, 8))
+    assert one.name.startswith("corpus") and one.seconds == pytest.approx(8 * eight.seconds)
     smoke = plan(read_config([files[0], EXPERIMENTS / "smoke.yaml", files[1]]), CPU)
     assert sum(s.seconds for s in smoke.stages if "corpus" not in s.name) < 900
     assert {s.name for s in smoke.stages} == set(stages)

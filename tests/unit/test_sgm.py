@@ -159,7 +159,7 @@ def test_missing_and_superfluous_segments_are_named(tmp_path: Path) -> None:
 
 def test_english_in_latin_1_does_not_become_chinese(tmp_path: Path) -> None:
     path = write(tmp_path / "ref.sgm", REFERENCES.replace("four", "Peña"), "latin-1")
-    with pytest.raises(DistillationError, match=r"line 2 is not utf-8, and no set is said to be Chinese; name its"):
+    with pytest.raises(DistillationError, match=r"line 2 is not utf-8, and no set is Chinese; name the"):
         read(path)
     assert read(path, "latin-1")[0].documents["B"]["1"] == "Peña"
 
