@@ -18,7 +18,7 @@ Pieces: TypeAlias = list[str]
 BatchType: TypeAlias = Literal["sentences", "tokens"]
 
 LONGEST_OUTPUT = 200
-"""Pieces after which every engine ends a translation; the default of fairseq-generate."""
+"""Pieces after which every engine ends a translation, if not its positions do; the default of fairseq-generate."""
 _END = "</s>"
 _POSITIONS = "position_encodings/encodings"
 
@@ -129,8 +129,10 @@ class CTranslate2Engine:
         shapes = dict(read_shapes(Path(folder) / "model.bin"))
         self.parameters = count_parameters(shapes)
         # Where both stacks have the same positions, the format has the decoder's alone; without absolute ones, none.
-        positions = shapes.get(f"encoder/{_POSITIONS}") or shapes.get(f"decoder/{_POSITIONS}")
-        self.longest_source = positions[0] - 1 if positions else sys.maxsize  # the end-of-sentence mark has one
+        # The end-of-sentence mark has one, too.
+        own = shapes.get(f"decoder/{_POSITIONS}", (sys.maxsize,))
+        self.longest_source = shapes.get(f"encoder/{_POSITIONS}", own)[0] - 1
+        self._longest_output = min(LONGEST_OUTPUT, own[0] - 1)
         # batches of one call are shared out over all GPUs
         gpus = list(range(ctranslate2.get_cuda_device_count()))
         device, indices = ("cuda", gpus) if gpus else ("cpu", [0])
@@ -153,7 +155,7 @@ class CTranslate2Engine:
                     max_batch_size=settings.batch_size,
                     batch_type="tokens" if settings.batch_type == "tokens" else "examples",
                     length_penalty=settings.length_penalty,
-                    max_decoding_length=LONGEST_OUTPUT,
+                    max_decoding_length=self._longest_output,
                     max_input_length=0,  # its default cuts long sentences without a word
                     return_scores=True,
                     return_end_token=True,

@@ -26,10 +26,12 @@ from commands import (
 )
 from torch import Tensor
 
+from fairseq_plugins.engine import open_engine
 from fairseq_plugins.export import export
 from fairseq_plugins.models import architectures
 from fairseq_plugins.training_record import record
 from weightdistill import checkpoint
+from weightdistill.engines import Search
 
 pytestmark = pytest.mark.slow
 
@@ -157,6 +159,16 @@ def test_a_pre_norm_teacher_with_learned_positions_is_distilled(data: Path, tmp_
     sizes = {stack: tuple(weights[f"{stack}.embed_positions.weight"].shape) for stack in ("encoder", "decoder")}
     assert sizes == {"encoder": (64 + 2, 16), "decoder": (48 + 2, 8)}
     assert {"encoder.layer_norm.weight", "decoder.layernorm_embedding.bias"} <= set(weights)
+
+    # A model that says one word for ever is stopped by both engines before it has no positions left.
+    endless = checkpoint.read(tmp_path / "tiny.pt")
+    endless["model"]["decoder.layer_norm.weight"] *= 0
+    endless["model"]["decoder.layer_norm.bias"] = 100 * weights["decoder.output_projection.weight"][10]
+    checkpoint.write(endless, tmp_path / "endless.pt")
+    export(tmp_path / "endless.pt", tmp_path / "plain.pt", ctranslate2=tmp_path / "ct2")
+    for model in (tmp_path / "plain.pt", tmp_path / "ct2"):
+        ((hypothesis,),) = open_engine(model, data).search([["w1"] * 63], Search(beam=1))
+        assert (len(hypothesis.pieces), hypothesis.finished) == (47, False)
 
 
 def launcher_on_two_nodes(folder: Path) -> Path:
