@@ -65,7 +65,7 @@ def check_second_run(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == before
     assert "WD student, TINY" in printed
     page = (tmp_path / "results/report.html").read_text(encoding="utf-8")
-    assert "WD student is ahead" in page
+    assert "TINY</strong>: WD student, " in page, "WD has the highest BLEU"
     assert all((tmp_path / "results" / picture).exists() for picture in re.findall(r'src="([^"]+)"', page))
 
 
