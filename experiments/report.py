@@ -53,7 +53,7 @@ def curve(work: Path, system: str) -> dict[int, float]:
 
 
 def layer_weights(work: Path, system: str) -> dict[str, list[float]]:
-    """The learned W_L of each decoder class in phase 1, over the layers of a subset (all subsets share it)."""
+    """W_L of each decoder class after phase 1, over the layers of a subset (all subsets share it)."""
     path = work / "phase1" / system / "checkpoint_best.pt"
     if not path.exists():
         return {}
@@ -234,7 +234,7 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
         if row["preset"] and (weights := layer_weights(work, first_system(row))):
             picture = f"layer-weights-{row['method']}-{row['preset']}.png"
             draw_layer_weights(weights, output / picture)
-            text += [f"## Learned W_L: {name_of(row)}", ""]
+            text += [f"## W_L after phase 1: {name_of(row)}", ""]
             text += [
                 "What each weight class of the decoder takes from the layers of the first subset.",
                 "",
