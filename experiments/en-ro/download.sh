@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# English-Romanian text that is free: Tatoeba, RO-STS and MLQE-PE, 34,735 pairs for training; newstest2016 and RO-STS's test
+# English-Romanian text that is free: Tatoeba, RO-STS and MLQE-PE, 33,552 pairs for training; newstest2016 and RO-STS's test
 # set as tests.
 #
 #   experiments/en-ro/download.sh --output DIR [--data-dir DIR]
