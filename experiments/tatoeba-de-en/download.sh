@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tatoeba German-English (manythings.org, 2018-05-13): 169,813 short pairs, cut by their English side.
+# Tatoeba German-English (manythings.org, 2018-05-13): 169,813 short pairs, cut so that no sentence is in two parts.
 #
 #   experiments/tatoeba-de-en/download.sh --output DIR [--data-dir DIR]
 #

@@ -1,9 +1,10 @@
-"""Cuts a corpus with several translations of a sentence into train, valid and test; no English side is in two of them.
+"""Cuts a corpus with several translations of a sentence into train, valid and test that share no sentence.
 
     python experiments/tatoeba-de-en/split.py --pairs DIR --output DIR [--held-out 1500] [--seed 1]
 
 Reads train.de and train.en of --pairs. The order of the English sentences is that of a hash, the same on every machine.
-Of a held-out English sentence the first German one is kept; training keeps all, shuffled.
+Of a held-out English sentence the first German one is kept that is not held out yet; training keeps all pairs of which
+neither side is held out, shuffled.
 """
 
 import argparse
@@ -27,14 +28,20 @@ def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[st
     english = sorted({pair[1] for pair in pairs}, key=rank)
     if len(english) <= 2 * held_out:
         raise ValueError(f"held out must be less than half of the {len(english)} English sentences, but is {held_out}")
-    part_of = dict.fromkeys(english[:held_out], "valid") | dict.fromkeys(english[held_out : 2 * held_out], "test")
-    parts: dict[str, list[tuple[str, str]]] = {"train": [], "valid": [], "test": []}
-    taken = set[str]()
-    for pair in pairs:
-        part = part_of.get(pair[1], "train")
-        if part == "train" or pair[1] not in taken:
-            parts[part].append(pair)
-            taken.add(pair[1])
+    german_of: dict[str, list[str]] = {}
+    for german, target in pairs:
+        german_of.setdefault(target, []).append(german)
+    parts: dict[str, list[tuple[str, str]]] = {"valid": [], "test": []}
+    held = set[str]()
+    remaining = iter(english)
+    for part in parts.values():
+        while len(part) < held_out:
+            target = next(remaining)
+            free = [german for german in german_of[target] if german not in held]
+            if free:
+                part.append((free[0], target))
+                held |= {free[0], target}
+    parts["train"] = [pair for pair in pairs if not held.intersection(pair)]
     return {name: sorted(part, key=lambda pair: rank("\n".join(pair))) for name, part in parts.items()}
 
 

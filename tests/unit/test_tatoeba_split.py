@@ -1,4 +1,4 @@
-"""The split of a corpus with several translations of a sentence: nothing lost, and no English side in two parts."""
+"""The split of a corpus with several translations of a sentence: nothing lost, and no side in two parts."""
 
 import importlib.util
 from pathlib import Path
@@ -18,6 +18,15 @@ def test_parts_share_no_english_sentence_and_training_keeps_every_translation():
     assert sum(map(len, english.values())) == len(set.union(*english.values())) == 40
     assert sorted(parts["train"]) == sorted(pair for pair in PAIRS if pair[1] in english["train"])
     assert module.split(PAIRS, 10, seed=1) == parts != module.split(PAIRS, 10, seed=2)
+
+
+def test_a_source_with_several_translations_is_in_one_part():
+    ambiguous = [("de", f"en {number}") for number in range(40)]
+    parts = module.split([*PAIRS, *ambiguous], 10, seed=1)
+    german = {name: {pair[0] for pair in part} for name, part in parts.items()}
+    assert sum(map(len, german.values())) == len(set.union(*german.values()))
+    assert len(parts["valid"]) == len(parts["test"]) == 10
+    assert ("de" in german["train"]) == ("de" not in german["valid"] | german["test"])
 
 
 def test_a_corpus_that_is_too_small_is_refused():
