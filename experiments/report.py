@@ -31,6 +31,7 @@ from weightdistill.evaluate import read_lines
 COLOURS = plt.get_cmap("tab20").colors  # dark and light in turn
 VALIDATION = re.compile(r"valid on 'valid' subset .*\| nll_loss ([0-9.]+) .*num_updates (\d+)")
 NEXT = 4  # so many rivals of the best are named above the table
+STAGES = ("phase1", "phase2", "student")  # of one system either the two phases or the last
 LAYER_WEIGHTS = re.compile(r"generator\.classes\.decoder/([^.]+)\.W_L")
 
 
@@ -45,11 +46,9 @@ def validation_losses(log: Path) -> dict[int, float]:
 
 def curve(work: Path, system: str) -> dict[int, float]:
     """The losses of a student over all its updates, those of phase 2 after those of phase 1."""
-    first = validation_losses(work / "logs" / f"phase1-{system}.log")
-    if not first:
-        return validation_losses(work / "logs" / f"student-{system}.log")
-    second = validation_losses(work / "logs" / f"phase2-{system}.log")
-    return first | {max(first) + updates: loss for updates, loss in second.items()}
+    first, second, only = (validation_losses(work / "logs" / f"{stage}-{system}.log") for stage in STAGES)
+    done = max(first, default=0)
+    return first | {done + updates: loss for updates, loss in (second or only).items()}
 
 
 def layer_weights(work: Path, system: str) -> dict[str, list[float]]:

@@ -31,6 +31,18 @@ def test_a_training_made_anew_leaves_nothing_of_the_old_one_in_its_curve(tmp_pat
     assert report.validation_losses(tmp_path / "absent") == {}
 
 
+def test_a_curve_goes_on_from_phase_1_and_stands_without_it(tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "phase1-wd.log").write_text(line(5.0, 10))
+    (logs / "phase2-wd.log").write_text(line(4.0, 5))
+    (logs / "student-kd.log").write_text(line(6.0, 10))
+    assert report.curve(tmp_path, "wd") == {10: 5.0, 15: 4.0}
+    assert report.curve(tmp_path, "kd") == {10: 6.0}
+    (logs / "phase1-wd.log").write_text("resumed\n")
+    assert report.curve(tmp_path, "wd") == {5: 4.0}
+
+
 def test_the_best_is_chosen_on_the_validation_set_and_its_gain_told_on_the_tests():
     def row(method, valid, test, gap):
         against = {"teacher": [None], "kd": [gap and {"bleu": {"difference": gap, "p_value": 0.25}}]}
