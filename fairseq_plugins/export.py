@@ -1,6 +1,7 @@
 """Export: any trained student, generated or plain, to a checkpoint that stock fairseq loads with no plugin.
 
-Nothing is written unless the exported file, read back, gives the logits of the model that it came from.
+Nothing is written unless that checkpoint, read back, gives the logits of the model that it came from; the other formats
+hold the same weights.
 """
 
 import contextlib
@@ -191,6 +192,11 @@ def _require_places(source: Path, output: Path, ctranslate2: Path | None, safete
     for path in (output, safetensors):
         if path is not None and path.is_dir():
             raise DistillationError(f"{path} must name a file to write, but is a folder; name a file in it")
+    places = [path.resolve() for path in (source, output, safetensors) if path is not None]
+    if twice := [path for index, path in enumerate(places) if path in places[:index]]:
+        raise DistillationError(
+            f"the checkpoint, --output and --safetensors must be different files, but two of them are {twice[0]}"
+        )
     if ctranslate2 is None:
         return
     for path in (source, output, safetensors):

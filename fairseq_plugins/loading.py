@@ -89,6 +89,7 @@ def load_model(
     if kind not in ARCH_MODEL_REGISTRY:
         raise DistillationError(f"{name} is of architecture {kind!r}, which neither fairseq nor this plugin knows")
     settings = argparse.Namespace(**config)
+    settings.teacher_data = None  # in training the dictionaries were compared with those of this teacher
     if paths := config.get("teacher_path"):
         recorded = Path(str(paths).split(",")[0].strip())
         beside = Path(name).parent / recorded.name

@@ -1,6 +1,5 @@
 """Where commands write their results as JSON."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +20,7 @@ def require_writable(path: Path | None) -> None:
 def write_json(path: Path | None, result: dict[str, Any]) -> None:
     if path is None:
         return
-    from weightdistill.checkpoint import writing
+    from weightdistill import checkpoint
 
-    with writing(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    checkpoint.write_json(path, result)
     typer.echo(f"wrote {path}")

@@ -8,7 +8,7 @@ import argparse
 import functools
 import logging
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from fairseq.models.transformer import TransformerModel
@@ -65,7 +65,7 @@ def shape_of(args: Namespace, teacher: TransformerShape) -> TransformerShape:
     """The student's shape: its preset (or else the teacher's shape), then the options given.
 
     Raises:
-        DistillationError: the shape is impossible, or deeper than the teacher.
+        DistillationError: the shape is impossible.
     """
     preset = getattr(args, "student_preset", None)
     start = student_shape(preset, teacher) if preset else teacher
@@ -101,6 +101,12 @@ def shape_options(shape: TransformerShape) -> dict[str, int]:
     }
 
 
+def tied_names(weights: Mapping[str, nn.Parameter]) -> dict[str, str]:
+    """Of weights that come under several names, each later name with the first one."""
+    first: dict[int, str] = {}
+    return {name: first[id(weight)] for name, weight in weights.items() if first.setdefault(id(weight), name) != name}
+
+
 @torch.no_grad()
 def initialise(model: nn.Module, start: str, of: Sequence[Teacher], shape: TransformerShape) -> None:
     """Set a new student's weights to a start made from its (first) teacher's, in place.
@@ -119,9 +125,7 @@ def initialise(model: nn.Module, start: str, of: Sequence[Teacher], shape: Trans
             "say (--generator-layer-init, --generator-map-init)"
         )
     weights = dict(model.named_parameters())
-    everywhere = dict(model.named_parameters(remove_duplicate=False))
-    first_name = {id(weight): name for name, weight in reversed(everywhere.items())}
-    aliases = {name: first_name[id(weight)] for name, weight in everywhere.items() if first_name[id(weight)] != name}
+    aliases = tied_names(dict(model.named_parameters(remove_duplicate=False)))
     for name, weight in initial_student(start, of[0].state, of[0].shape, weights, shape, aliases).items():
         weights[name].copy_(weight)
     logger.info("student starts as %s of %s", start, of[0].path)

@@ -7,7 +7,6 @@ resumed counts in full, less what it lost; of the memory, what it took at most s
 of a fairseq checkpoint, nothing about models.
 """
 
-import json
 import resource
 import sys
 from pathlib import Path
@@ -52,8 +51,7 @@ def main(arguments: list[str]) -> None:
         case [folder]:
             try:
                 summary = record(checkpoint.read(Path(folder) / "checkpoint_last.pt"))
-                with checkpoint.writing(Path(folder) / "training.json") as temporary:
-                    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+                checkpoint.write_json(Path(folder) / "training.json", summary)
             except DistillationError as error:
                 sys.exit(f"{folder}: {error}")
         case _:

@@ -25,5 +25,8 @@ arguments=(--input "$INPUT" --data "$DATA" --beam "$BEAM" --sentences "$SENTENCE
     --threads "$THREADS")
 for size in $BATCHES; do arguments+=(--batch-size "$size"); done
 mkdir -p "$OUTPUT"
+# One GPU for both engines: fairseq decodes on one, CTranslate2 would share batches out over all.
+visible=${CUDA_VISIBLE_DEVICES-0}
+export CUDA_VISIBLE_DEVICES=${visible%%,*}
 weightdistill benchmark "${REST[@]/%//model.pt}" "${arguments[@]}" --json "$OUTPUT/fairseq.json"
 weightdistill benchmark "${REST[@]/%//ctranslate2}" "${arguments[@]}" --json "$OUTPUT/ctranslate2.json"

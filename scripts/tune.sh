@@ -30,6 +30,7 @@ for beam in $BEAMS; do
 done
 python - "$OUTPUT" "$VALID" <<'END'
 import json, pathlib, sys
+from weightdistill.checkpoint import write_json
 output, valid = pathlib.Path(sys.argv[1]), sys.argv[2]
 tried = []
 for folder in sorted(pathlib.Path(f"{output}.tried").iterdir()):
@@ -37,8 +38,6 @@ for folder in sorted(pathlib.Path(f"{output}.tried").iterdir()):
     score = json.loads((folder / f"{valid}.json").read_text())["systems"][0]["bleu"]["score"]
     tried.append({"beam": int(beam), "length_penalty": float(penalty), "bleu": score})
 chosen = max(tried, key=lambda entry: entry["bleu"])
-writing = output.with_name(output.name + ".writing")
-writing.write_text(json.dumps({"chosen": chosen, "tried": tried}, indent=2) + "\n")
-writing.replace(output)
+write_json(output, {"chosen": chosen, "tried": tried})
 print(f"beam {chosen['beam']}, length penalty {chosen['length_penalty']}: {chosen['bleu']:.2f} BLEU on {valid}")
 END

@@ -45,8 +45,11 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
         for name, weight in weights.items():
             exact = weight.to(torch.promote_types(weight.dtype, torch.float32))
             sums[name] = sums[name] + exact if name in sums else exact.clone()
+    means: dict[object, torch.Tensor] = {}  # tied weights stay one
     for name, total in sums.items():
-        state["model"][name] = (total / len(paths)).to(state["model"][name].dtype)
+        last = state["model"][name]
+        place = last.untyped_storage().data_ptr(), last.storage_offset(), last.shape, last.stride()
+        state["model"][name] = means.setdefault(place, (total / len(paths)).to(last.dtype))
     state.pop("last_optimizer_state", None)
     return state
 

@@ -7,6 +7,7 @@ checkpoint (`model`, and `cfg` or `args`), not what its weights mean.
 import argparse
 import contextlib
 import hashlib
+import json
 import os
 import pickle
 import tempfile
@@ -90,11 +91,18 @@ def plain(value: Any) -> Any:
 
 
 def fingerprint(path: str | Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
+    """SHA-256 of a file, as 64 hexadecimal digits.
+
+    Raises:
+        DistillationError: the file cannot be read.
+    """
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise DistillationError(f"{path} cannot be read: {error.strerror}; give the path of a file") from error
     return digest.hexdigest()
 
 
@@ -171,6 +179,16 @@ def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
         raise _cannot_write(path, error) from error
     finally:
         _quietly(temporary.unlink)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as indented JSON; none or all of it.
+
+    Raises:
+        DistillationError: as `write`.
+    """
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def require_writable(path: str | Path) -> None:

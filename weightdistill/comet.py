@@ -10,6 +10,21 @@ import torch
 from weightdistill.errors import DistillationError
 
 
+def require_comet(model: Path) -> Any:
+    """COMET's package, where it and the checkpoint of a model are there.
+
+    Raises:
+        DistillationError: one is not.
+    """
+    try:
+        import comet
+    except ImportError as error:
+        raise DistillationError("COMET needs the package unbabel-comet; install it, or leave the metric out") from error
+    if not model.is_file():
+        raise DistillationError(f"{model}: no such file; COMET needs the checkpoint of a model")
+    return comet
+
+
 def segment_scores(
     systems: Sequence[Sequence[str]], references: Sequence[Sequence[str]], sources: Sequence[str], model: Path
 ) -> tuple[list[Any], str]:
@@ -27,12 +42,7 @@ def segment_scores(
     Raises:
         DistillationError: the package or the checkpoint is not there.
     """
-    try:
-        import comet
-    except ImportError as error:
-        raise DistillationError("COMET needs the package unbabel-comet; install it, or leave the metric out") from error
-    if not model.is_file():
-        raise DistillationError(f"{model}: no such file; COMET needs the checkpoint of a model")
+    comet = require_comet(model)
     loaded = comet.load_from_checkpoint(str(model))
     scores = []
     for translations in systems:

@@ -24,8 +24,8 @@ class GeneratorConfig:
     map_init: str = "select"
     """Start of W_I and W_O: `xavier`, `select` (evenly spaced entries, heads whole) or `aligned` (one projection for
     each residual stream, from the teacher's embeddings)."""
-    layer_init: str = "spaced"
-    """Start of W_L: `mean` (1/r), or one-hot on the `first`, `last` or middle (`spaced`) layer of the subset."""
+    layer_init: str = "middle"
+    """Start of W_L: `mean` (1/r), or one-hot on the `first`, `middle` or `last` layer of the subset."""
     gate_init: str = "preserving"
     """Start of the gate: `ones` (W=1, B=0) or `preserving` (W=T/tanh(T), B=0, so that the weight passes unchanged)."""
     gate: bool = True
@@ -55,7 +55,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "sharing": ("class", "instance"),
     "equal_maps": ("skip", "learn", "decoder"),
     "map_init": ("xavier", "select", "aligned"),
-    "layer_init": ("mean", "first", "last", "spaced"),
+    "layer_init": ("mean", "first", "middle", "last"),
     "gate_init": ("ones", "preserving"),
     "rest": ("train", "copy"),
 }

@@ -5,6 +5,7 @@ Knows text files, one sentence a line; nothing about subwords or fairseq.
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,8 +116,11 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
     empty = True
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            for _, element in ElementTree.iterparse(file):
-                if element.tag != "tu":
+            body = None
+            for event, element in ElementTree.iterparse(file, ("start", "end")):
+                if event == "start" and element.tag == "body":
+                    body = element
+                if event == "start" or element.tag != "tu":
                     continue
                 texts = {}
                 for variant in element.iter("tuv"):
@@ -128,8 +132,9 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
                 if source.lower() in texts and target.lower() in texts:
                     empty = False
                     yield texts[source.lower()], texts[target.lower()]
-                element.clear()
-    except (OSError, EOFError, ElementTree.ParseError) as error:
+                if body is not None:
+                    body.clear()  # of what was read; memories are larger than memory
+    except (OSError, EOFError, zlib.error, ElementTree.ParseError) as error:
         raise DistillationError(f"{path} cannot be read as TMX: {error}") from error
     if empty:
         raise DistillationError(f"{path} has no pair of {source} and {target}; name languages that it has")
@@ -235,5 +240,5 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
                     raise DistillationError(
                         f"{path}: encoding must be one that Python knows, but is {encoding!r}"
                     ) from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DistillationError(f"{path} cannot be read: {error}; give the path of a text file") from error

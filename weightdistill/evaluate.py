@@ -17,7 +17,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 from sacrebleu.significance import PairedTest, Result
 
-from weightdistill.comet import segment_scores
+from weightdistill.comet import require_comet, segment_scores
 from weightdistill.errors import DistillationError
 
 DEFAULT_SEED = 12345
@@ -80,7 +80,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class MetricScore:
-    """One system's score by one metric, from 0 to 100."""
+    """One system's score by one metric on its usual scale; COMET's times 100."""
 
     score: float
     signature: str
@@ -90,7 +90,8 @@ class MetricScore:
     half_interval: float | None = None
     """Half the width of the bootstrap's 95% confidence interval."""
     p_value: float | None = None
-    """Of the paired test against the first system; None for the first itself, and without a test."""
+    """Of the paired test against the first system, of one side with the bootstrap and of both with randomisation; None
+    for the first itself, and without a test."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,10 @@ class Evaluation:
             lines.append(f"{system.name:{width}}" + "".join(f"  {_cell(s):>22}" for s in system.metrics.values()))
         if self.test:
             interval = "± half of the 95% interval; " if self.test == "bootstrap" else ""
+            side = "one side" if self.test == "bootstrap" else "both sides"
             lines.append(
-                f"{interval}p: paired {self.test} against the first, {self.resamples} resamples, seed {self.seed}"
+                f"{interval}p: paired {self.test} against the first, {side}, {self.resamples} resamples, "
+                f"seed {self.seed}"
             )
         lines += [f"{METRICS[metric]} signature: {score.signature}" for metric, score in first.metrics.items()]
         return "\n".join(lines)
@@ -235,10 +238,14 @@ def evaluate(
                 f"has {len(lines)}"
             )
     seed = _seed() if settings.resamples else None
+    if settings.comet is not None:  # what it lacks is said before the other metrics' tests, which take long
+        if sources is None:
+            raise DistillationError("COMET reads the source as well; name its file")
+        require_comet(settings.comet)
     scores: list[dict[str, MetricScore]] = [{} for _ in systems]
     for metric in settings.metrics:
-        if metric == "comet":
-            found = _comet(systems, references, sources, settings, seed)
+        if metric == "comet" and sources is not None and settings.comet is not None:
+            found = _comet(systems, references, sources, settings.comet, settings, seed)
         else:
             found = _sacrebleu(metric, systems, references, settings, progress)
         for own, score in zip(scores, found, strict=True):
@@ -278,8 +285,9 @@ def _sacrebleu(
             )
             _, columns = test()
             (column,) = (column for name, column in columns.items() if name != "System")
+            different = sum(own != first for own, first in zip(pair[-1][1], pair[0][1], strict=True))
             for place, result in zip((0, index), column, strict=False):
-                scores[place] = _with_test(scores[place], result, baseline)
+                scores[place] = _with_test(scores[place], result, baseline, settings.test, different)
             progress()
     return scores
 
@@ -317,14 +325,13 @@ def _moses(language: str) -> tuple[Callable[[str], str], str]:
 def _comet(
     systems: Sequence[tuple[str, Sequence[str]]],
     references: Sequence[Sequence[str]],
-    sources: Sequence[str] | None,
+    sources: Sequence[str],
+    model: Path,
     settings: Settings,
     seed: int | None,
 ) -> list[MetricScore]:
     """Mean of the segments' scores."""
-    if sources is None or settings.comet is None:
-        raise DistillationError("COMET reads the source as well; name its file")
-    segments, signature = segment_scores([lines for _, lines in systems], references, sources, settings.comet)
+    segments, signature = segment_scores([lines for _, lines in systems], references, sources, model)
     scores = [MetricScore(float(own.mean()), signature) for own in segments]
     if settings.resamples:
         generator = np.random.default_rng(seed)
@@ -339,17 +346,18 @@ def _comet(
 
 
 def _with_resamples(score: MetricScore, own: Any, first: Any, weights: Any, is_first: bool, test: str) -> MetricScore:
-    """The paired test on means of segments' scores; p-values of both sides."""
+    """The paired test on means of segments' scores; p-values of the side that sacrebleu counts."""
     if test == "bootstrap":
         means = weights @ own
         low, high = np.quantile(means, (0.025, 0.975))
         score = replace(score, mean=float(means.mean()), half_interval=float(high - low) / 2)
     if is_first:
         return score
+    observed = float((own - first).mean())
     differences = weights @ (own - first)  # (resamples,)
-    if test == "bootstrap":
-        differences = differences - differences.mean()
-    larger = int((np.abs(differences) >= abs(float((own - first).mean()))).sum())
+    # bootstrap: further on the observed side than chance has it; randomisation: on either side
+    differences = np.sign(observed) * (differences - differences.mean()) if test == "bootstrap" else abs(differences)
+    larger = int((differences >= abs(observed)).sum())
     return replace(score, p_value=(larger + 1) / (len(differences) + 1))
 
 
@@ -361,12 +369,18 @@ def _seed() -> int:
     return int(value)
 
 
-def _with_test(score: MetricScore, result: str | Result, baseline: MetricScore) -> MetricScore:
+def _with_test(
+    score: MetricScore, result: str | Result, baseline: MetricScore, test: str, different: int
+) -> MetricScore:
+    """What sacrebleu found for a system whose translations differ from the baseline's in so many sentences."""
     if isinstance(result, str):
         raise TypeError(f"sacrebleu returned {result!r} where a result belongs")
     p_value = result.p_value
     if p_value is not None and score.score == baseline.score:
         p_value = 1.0  # of two equal systems sacrebleu says the smallest p there is, since it counts larger differences
+    elif p_value is not None and test == "randomisation":
+        # for the same reason it leaves out the two of all 2^n assignments that give what was observed, or its mirror
+        p_value = max(p_value, 2.0 ** (1 - different))
     return replace(
         score,
         mean=None if result.mean is None else float(result.mean),

@@ -8,7 +8,6 @@ Lin et al. (2021), section 3.2. For student layer j, generated from the subset A
 One module a weight class; the same code trains and exports. Knows nothing about the student's modules or fairseq.
 """
 
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,8 +22,6 @@ from weightdistill.grouping import Group, group_weights
 from weightdistill.initialisation import MapInitialiser, layer_weights, preserving_gate
 from weightdistill.layout import Axis
 from weightdistill.shape import TransformerShape
-
-logger = logging.getLogger(__name__)
 
 
 class ClassGenerator(nn.Module):
@@ -249,7 +246,7 @@ class WeightGenerator(nn.Module):
         if self.config.layer_init == "mean" and len(group.student_names) < len(group.teacher_names):
             raise DistillationError(
                 f"{group.weight_class.name} cannot be copied: generator layer_init must say which layer of a subset to "
-                "copy (first, last or spaced), but is 'mean'"
+                "copy (first, middle or last), but is 'mean'"
             )
         for name, subset in zip(group.student_names, group.subsets, strict=True):
             weights = layer_weights(self.config.layer_init, len(subset), len(subset))

@@ -102,7 +102,7 @@ def layer_weights(method: str, size: int, padded_size: int) -> Tensor:
     if method == "mean":
         weights[:size] = 1 / size
     else:
-        weights[{"first": 0, "spaced": (size - 1) // 2, "last": size - 1}[method]] = 1
+        weights[{"first": 0, "middle": (size - 1) // 2, "last": size - 1}[method]] = 1
     return weights
 
 

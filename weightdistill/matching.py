@@ -317,6 +317,8 @@ def read_matches(source: str, teacher: TransformerShape, student: TransformerSha
         matches = PRESETS[source](teacher, student)
         if not matches:
             raise DistillationError(f"{source} finds no layers to match in a student of one layer in each stack")
+        for match in matches:
+            match.require_layers(teacher, student)
         return matches
     path = Path(source)
     if not path.is_file():

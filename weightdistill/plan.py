@@ -283,19 +283,20 @@ def _decoding(name: str, pairs: int, length: float, beam: int, teacher: Model, m
 
 def _teacher(options: Mapping[str, str], vocabulary: int) -> Model:
     arch = options.get("arch", "")
-    preset = arch.removeprefix("teacher_") if arch.startswith("teacher_") else "base"
-    if preset not in TEACHERS:
-        raise DistillationError(f"teacher must be one of {', '.join(TEACHERS)}, or have its sizes, but is {arch!r}")
+    preset = "base" if arch in ("", "transformer") else arch.removeprefix("teacher_")
+    names = {"layers": "layers", "width": "embed-dim", "ffn": "ffn-embed-dim", "heads": "attention-heads"}
+    if preset not in TEACHERS and not all(
+        f"{stack}-{name}" in options for stack in ("encoder", "decoder") for name in names.values()
+    ):
+        known = ", ".join(f"teacher_{name}" for name in TEACHERS)
+        raise DistillationError(
+            f"teacher's --arch must be one of {known}, or all sizes of both stacks be given, but it is {arch!r}"
+        )
     stacks = {}
     for stack in ("encoder", "decoder"):
-        own = getattr(TEACHERS[preset], stack)
-        values = {
-            "layers": options.get(f"{stack}-layers", own.layers),
-            "width": options.get(f"{stack}-embed-dim", own.width),
-            "ffn": options.get(f"{stack}-ffn-embed-dim", own.ffn),
-            "heads": options.get(f"{stack}-attention-heads", own.heads),
-        }
-        stacks[stack] = StackShape(**{field: int(value) for field, value in values.items()})
+        own = getattr(TEACHERS.get(preset, TEACHERS["base"]), stack)
+        values = {field: int(options.get(f"{stack}-{name}", getattr(own, field))) for field, name in names.items()}
+        stacks[stack] = StackShape(**values)
     tied = "decoder" if "share-decoder-input-output-embed" in options else "none"
     tied = "all" if "share-all-embeddings" in options else tied
     pre_norm = preset == "deep" or "encoder-normalize-before" in options

@@ -15,7 +15,7 @@ from typing import Any, overload
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from weightdistill.checkpoint import fingerprint, writing
+from weightdistill.checkpoint import fingerprint, write_json, writing
 from weightdistill.corpus import write_pairs
 from weightdistill.engines import Engine, Hypothesis, Pieces, Search
 from weightdistill.errors import DistillationError
@@ -319,8 +319,7 @@ def write_corpus(
         "left_out_lines": corpus.left_out,
         "pairs": count,
     }
-    with writing(output / "distilled.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(output / "distilled.json", report)
     return corpus
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weightdistill.checkpoint import fingerprint, writing
+from weightdistill.checkpoint import fingerprint, write_json, writing
 from weightdistill.errors import DistillationError
 
 ARRAYS = ("offsets", "indices", "values", "missing")
@@ -220,8 +220,7 @@ def write_cache(
     written = 0
     for number, sentences in enumerate(shards[len(done) :], start=len(done)):
         done.append(_write_shard(folder, f"{number:05}", len(sentences), list(labels_of(sentences))))
-        with writing(folder / "cache.json") as temporary:
-            temporary.write_text(json.dumps({**described, "shards": done}, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "cache.json", {**described, "shards": done})
         progress(len(sentences))
         written += 1
     return written

@@ -166,7 +166,7 @@ class DistillationCriterion(FairseqCriterion):
         share = self._scheduled(self.cfg.distillation_weight, self.cfg.distillation_weight_schedule)
         soft_labels = self._soft_labels(sample, model, logits, targets) if share > 0 or matching else None
         selected = None
-        if share > 0 and self.cfg.soft_share < 1:
+        if share > 0 and self.cfg.soft_share < 1 and self.training:  # validation is on all tokens
             selected = hardest(logits, targets, self.cfg.soft_share, self.padding_idx)
         terms = distillation_loss(
             logits,
@@ -197,7 +197,8 @@ class DistillationCriterion(FairseqCriterion):
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Log means in bits, as fairseq's own criterions do: the loss per sample, the others per token.
 
-        The matches' is no entropy; it is logged as it is.
+        What is no entropy is divided by ln 2 all the same where it is part of a loss in bits (--soft-loss mse); the
+        matches' is logged as it is.
         """
 
         def total(key: str) -> Any:

@@ -83,10 +83,7 @@ class GeneratedTransformerModel(TransformerModel):
         self._teacher_path = teacher.path
         weights = dict(self.named_parameters(remove_duplicate=False))
         require_known(weights)
-        first_name: dict[int, str] = {}
-        for name, weight in weights.items():
-            first_name.setdefault(id(weight), name)
-        aliases = {name: first_name[id(weight)] for name, weight in weights.items() if first_name[id(weight)] != name}
+        aliases = students.tied_names(weights)
         for alias, name in aliases.items():
             own, other = teacher.state.get(alias), teacher.state.get(name)
             if own is not None and other is not None and not torch.equal(own, other):
@@ -190,4 +187,6 @@ def generator_config(args: Namespace) -> GeneratorConfig:
         for field in fields(GeneratorConfig)
         if getattr(args, f"generator_{field.name}", None) is not None
     }
+    if given.get("layer_init") == "spaced":  # what checkpoints of older versions call it
+        given["layer_init"] = "middle"
     return replace(BUNDLES[bundle], **given)

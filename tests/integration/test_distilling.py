@@ -243,6 +243,19 @@ def test_a_schedule_scales_the_weight_in_training_and_leaves_validation_alone(
     assert built.criterion(built.model, built.sample)[0].item() == pytest.approx(losses[0.8], rel=1e-5)
 
 
+def test_the_validation_loss_is_of_all_tokens(data: Path, teacher: Path, tmp_path: Path) -> None:
+    hardest, every = (
+        Built(student(data, tmp_path, teacher, "--soft-share", share, "--dropout", 0)) for share in (0.5, 1)
+    )
+    hardest.model.load_state_dict(every.model.state_dict())
+    losses = [built.criterion(built.model, built.sample)[0].item() for built in (hardest, every)]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+    for built in (hardest, every):
+        built.criterion.eval()
+    losses = [built.criterion(built.model, built.sample)[0].item() for built in (hardest, every)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
 def test_a_schedule_scales_the_weight_of_a_match(data: Path, teacher: Path, tmp_path: Path) -> None:
     found: dict[str, Any] = {}
     match = {"layer_T": 1, "layer_S": 1, "feature": "encoder.hidden", "loss": "cos", "weight": 2}

@@ -143,6 +143,22 @@ def test_an_export_needs_real_batches(tiny: Training, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_export_does_not_overwrite_what_it_reads_or_writes(tiny: Training, tmp_path: Path) -> None:
+    before = tiny.last.read_bytes()
+    with pytest.raises(DistillationError, match="must be different files, but two of them are"):
+        export(tiny.last, tiny.last)
+    with pytest.raises(DistillationError, match="must be different files, but two of them are"):
+        export(tiny.last, tmp_path / "tiny", safetensors=tmp_path / "tiny")
+    assert tiny.last.read_bytes() == before and not list(tmp_path.iterdir())
+
+
+def test_a_moved_folder_of_the_teachers_dictionaries_is_not_asked_for(tiny: Training, tmp_path: Path) -> None:
+    state = checkpoint.read(tiny.last)
+    state["cfg"]["model"].teacher_data = str(tmp_path / "moved")
+    checkpoint.write(state, tmp_path / "last.pt")
+    assert export(tmp_path / "last.pt", tmp_path / "tiny.pt").largest_difference < 1e-5
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tiny: Training, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()

@@ -40,6 +40,18 @@ def test_half_precision_is_summed_in_float32(tmp_path):
     assert weight.tolist() == [60000.0]
 
 
+def test_tied_weights_stay_tied(tmp_path):
+    paths = []
+    for number in (1.0, 3.0):
+        embedding = torch.full((4, 2), number)
+        weights = {"tokens": embedding, "projection": embedding, "rows": embedding[:2], "own": embedding.clone()}
+        paths.append(saved(tmp_path, f"{number}.pt", weights))
+    weights = average(paths)["model"]
+    assert all((weight == 2).all() for weight in weights.values())
+    assert weights["tokens"] is weights["projection"]
+    assert weights["own"].data_ptr() != weights["tokens"].data_ptr() != weights["rows"].data_ptr()
+
+
 def test_checkpoints_of_different_models_are_refused(tmp_path):
     first = saved(tmp_path, "1.pt", {"w": torch.zeros(2), "b": torch.zeros(1)})
     last = saved(tmp_path, "2.pt", {"w": torch.zeros(3), "c": torch.zeros(1)})

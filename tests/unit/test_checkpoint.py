@@ -193,6 +193,8 @@ def test_the_fingerprint_is_the_files_sha256(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(random.Random(1).randbytes(3 * 2**20 + 7))
     assert checkpoint.fingerprint(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(DistillationError, match="absent cannot be read"):
+        checkpoint.fingerprint(tmp_path / "absent")
 
 
 @pytest.fixture(params=["checkpoint", "safetensors"])

@@ -56,9 +56,11 @@ def test_gzip_is_read(tmp_path: Path) -> None:
     zipped = tmp_path / "raw.en.gz"
     zipped.write_bytes(gzip.compress(paths[0].read_bytes()))
     assert cleaned(tmp_path, zipped, paths[1])[1] == ["a dog"]
-    zipped.write_bytes(zipped.read_bytes()[:-12])
-    with pytest.raises(DistillationError, match=r"raw\.en\.gz cannot be read"):
-        cleaned(tmp_path, zipped, paths[1])
+    whole = zipped.read_bytes()
+    for damaged in (whole[:-12], whole[:10] + bytes(byte ^ 0xFF for byte in whole[10:])):
+        zipped.write_bytes(damaged)
+        with pytest.raises(DistillationError, match=r"raw\.en\.gz cannot be read"):
+            cleaned(tmp_path, zipped, paths[1])
 
 
 def test_what_cannot_be_used_is_named_and_nothing_is_written(tmp_path: Path) -> None:

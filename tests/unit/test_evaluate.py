@@ -195,7 +195,17 @@ def test_randomisation_tells_unequal_systems_apart() -> None:
         assert equal.metrics[metric].p_value == 1
         assert worse.metrics[metric].p_value is not None and worse.metrics[metric].p_value < 0.02
         assert worse.metrics[metric].half_interval is None
-    assert "paired randomisation against the first, 300 resamples" in result.table()
+    assert "paired randomisation against the first, both sides, 300 resamples" in result.table()
+
+
+def test_randomisation_of_systems_that_differ_in_few_sentences() -> None:
+    # with n different sentences at least two of all 2^n assignments give the difference that was observed
+    for different in (1, 2, 4):
+        other = [*FAR[:different], *CLOSE[different:]]
+        settings = Settings(metrics=("bleu",), resamples=300, test="randomisation")
+        (_, system) = evaluate([("base", CLOSE), ("other", other)], [REFERENCE], settings).systems
+        p_value = system.metrics["bleu"].p_value
+        assert p_value is not None and p_value >= 2.0 ** (1 - different)
 
 
 class Comet:

@@ -184,7 +184,7 @@ def test_select_with_the_preserving_gate_starts_as_the_chosen_entries_of_the_cho
 
 
 @pytest.mark.parametrize("map_init", ["xavier", "select", "aligned"])
-@pytest.mark.parametrize("layer_init", ["mean", "first", "last", "spaced"])
+@pytest.mark.parametrize("layer_init", ["mean", "first", "last", "middle"])
 def test_the_preserving_gate_passes_the_transformed_weights_unchanged(build, uneven_student, map_init, layer_init):
     generator = build(
         uneven_student, GeneratorConfig(map_init=map_init, layer_init=layer_init), dtype=torch.float32, pre_norm=True

@@ -71,11 +71,11 @@ def test_the_residual_projection_does_not_depend_on_an_order_or_a_sign_of_the_em
         ("mean", 3, [1 / 3, 1 / 3, 1 / 3, 0]),
         ("first", 3, [1, 0, 0, 0]),
         ("last", 3, [0, 0, 1, 0]),
-        ("spaced", 3, [0, 1, 0, 0]),
-        ("spaced", 4, [0, 1, 0, 0]),
+        ("middle", 3, [0, 1, 0, 0]),
+        ("middle", 4, [0, 1, 0, 0]),
         ("last", 4, [0, 0, 0, 1]),
         ("mean", 1, [1, 0, 0, 0]),
-        ("spaced", 1, [1, 0, 0, 0]),
+        ("middle", 1, [1, 0, 0, 0]),
     ],
 )
 def test_layer_weights(method, size, expected):

@@ -183,6 +183,8 @@ def test_a_stack_of_one_layer_has_no_patient_match():
     assert {match.feature for match in pkd("skip", shape(), shape(decoder_layers=1))} == {"encoder.hidden"}
     with pytest.raises(DistillationError, match="pkd-last finds no layers to match in a student of one layer"):
         read_matches("pkd-last", shape(), shape(layers=1, decoder_layers=1))
+    with pytest.raises(DistillationError, match=r"layer_T of a match of encoder.hidden must be within .* but is -"):
+        read_matches("pkd-last", shape(layers=2), shape(layers=6))
 
 
 def test_distilbert_matches_the_last_states_by_their_cosine():

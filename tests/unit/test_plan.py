@@ -87,7 +87,11 @@ def test_more_gpus_mean_fewer_passes_and_the_same_batch():
     [
         ({"size": None}, "the settings lack size"),
         ({"student_options": "--lr 1"}, "plain tiny: the options must have --max-update or --max-epoch"),
-        ({"teacher": {"options": "--arch teacher_huge --max-update 1"}}, "teacher must be one of base.*'teacher_huge'"),
+        ({"teacher": {"options": "--arch transformer_iwslt_de_en --max-update 1"}}, "or all sizes.*'transformer_iwslt"),
+        (
+            {"teacher": {"options": "--arch teacher_huge --max-update 1"}},
+            r"--arch must be one of teacher_base.*'teacher_huge'",
+        ),
     ],
 )
 def test_settings_that_lack_something_are_refused(tmp_path, change, message):
