@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from weightdistill.benchmark import machine
 from weightdistill.checkpoint import writing
 from weightdistill.config import BUNDLES
 from weightdistill.evaluate import METRICS
@@ -68,7 +67,7 @@ def speeds(work: Path, timed: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def compared(work: Path, system: str, baseline: str, test: str) -> dict[str, Any] | None:
-    """Difference to a baseline and its p-value by paired bootstrap; None where they were not compared."""
+    """Difference to a baseline and its p-value by the experiment's paired test; None where they were not compared."""
     if system == baseline:
         return None
     path = work / "compared" / baseline / f"{test}.json"
@@ -141,7 +140,8 @@ def collect(config: Mapping[str, Any], committed: Sequence[Path], work: Path) ->
                 rows.append(row(work, config, name, preset, seeds))
     fingerprint = hashlib.sha256(b"".join(path.read_bytes() for path in committed)).hexdigest()
     some = scored(work, config, "teacher", config["evaluated"][0])
-    where = machine()
+    benchmark = read(work / "benchmark" / "fairseq.json")
+    where = benchmark["machine"]  # that of the speeds; a table may be made elsewhere
     where["versions"] |= {package: importlib.metadata.version(package) for package in PACKAGES}
     return {
         "experiment": config["name"],
@@ -153,7 +153,7 @@ def collect(config: Mapping[str, Any], committed: Sequence[Path], work: Path) ->
             if (name := method.get("generator")) in BUNDLES
         },
         "signatures": {metric: score["signature"] for metric, score in some.items()},
-        "benchmark": read(work / "benchmark" / "fairseq.json")["settings"],
+        "benchmark": benchmark["settings"],
         "machine": where,
         "rows": rows,
     }
@@ -210,7 +210,7 @@ def differences(results: Mapping[str, Any]) -> list[Table]:
         for entry in results["rows"][1:]:
             against = [entry["scores"][test]["against"][baseline] for test in tests]
             if all(any(seeds) for seeds in against):
-                cells = [_difference([seed[metric] for seed in seeds if seed]) for seeds in against]
+                cells = [_difference([seed and seed[metric] for seed in seeds]) for seeds in against]
                 lines.append([name_of(entry), *cells])
         if lines:
             found.append(Table([f"{TITLES[metric]} less that of: {title}", *tests], lines))
@@ -287,10 +287,13 @@ def gap(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, Any], float]:
     return summary(differences), 1.0 if disagree else max(result["p_value"] for result in found)
 
 
-def _difference(found: Sequence[Mapping[str, float]]) -> str:
+def _difference(seeds: Sequence[Mapping[str, float] | None]) -> str:
+    """Of the seeds that both have; how many, where these are not all."""
+    found = [seed for seed in seeds if seed]
     difference, p_value = gap(found)
     deviation = "" if difference["sd"] is None else f" ± {difference['sd']:.1f}"
-    return f"{difference['mean']:+.1f}{deviation} (p={p_value:.3f})"
+    some = "" if len(found) == len(seeds) else f", {len(found)} of {len(seeds)} seeds"
+    return f"{difference['mean']:+.1f}{deviation} (p={p_value:.3f}{some})"
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
@@ -343,8 +346,12 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         f"beam {benchmark['beam']}, "
         f"{benchmark['sentences']} sentences, {benchmark['threads']} CPU threads, "
         f"median of {benchmark['repetitions']} repetitions in turn.",
-        "- Training: seconds of the trainings alone; for two phases their sum; without the teacher's for students.",
+        "- Training: seconds of the trainings alone; for two phases their sum; for students without the teacher's, its "
+        "cache's and its translations'.",
     ]
+    if "paper" in results["config"]:
+        generator = results["config"]["methods"]["wd"]["generator"]
+        notes.append(f"- WD's generator here is `{generator}`; `paper` is the one that the paper describes.")
     notes += [f"- {TITLES[metric]} {signature}" for metric, signature in results["signatures"].items()]
     notes += [
         f"- {where['gpu'] or where['cpu']}, {where['cpu_count']} CPU cores; {versions}",

@@ -1,5 +1,6 @@
 """The commands of `weightdistill` that read and write text: parallel corpora and test sets, before any model."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -56,16 +57,17 @@ def read_tmx(
 
 @app.command()
 def read_ldc(
-    source_file: Annotated[
-        Path, typer.Argument(help="SGML documents (.sgm) in the source language, or a sentence a line.")
+    files: Annotated[
+        typer.FileText,
+        typer.Argument(
+            help="Table of its files, - for standard input. Each line names, separated by tabs, a file in the source "
+            "language (SGML documents, .sgm, or a sentence a line), one in the target language, and maybe one of "
+            "alignments, which say what segments belong together (default: those of equal ids)."
+        ),
     ],
-    target_file: Annotated[Path, typer.Argument(help="The same in the target language.")],
     output: Annotated[Path, typer.Option("--output", help="Prefix of the two files to write.")],
     source: Annotated[str, typer.Option(help="Code of the source language, and the ending of its file.")],
     target: Annotated[str, typer.Option(help="Code of the target language.")],
-    alignment: Annotated[
-        Path | None, typer.Option(help="Which segments belong together; default: those of equal ids.")
-    ] = None,
     encoding: Annotated[
         str | None, typer.Option(help="Of the source; default: what it declares, else UTF-8, else, for SGML, GB 18030.")
     ] = None,
@@ -75,12 +77,26 @@ def read_ldc(
     from weightdistill.corpus import write_pairs
     from weightdistill.ldc import read_aligned
 
-    found = read_aligned(source_file, target_file, source, target, alignment, encoding, target_encoding)
-    count = write_pairs(found.pairs, Path(f"{output}.{source}"), Path(f"{output}.{target}"))
-    typer.echo(
-        f"{source_file}: {count} pairs; left out: {found.one_sided} without a translation, {found.missing} whose "
-        "segments are not there"
-    )
+    table = [line.rstrip("\n").rstrip("\t").split("\t") for line in files]
+    for number, names in enumerate(table, start=1):
+        if len(names) not in (2, 3) or not all(names):
+            raise DistillationError(
+                f"{files.name}: line {number} must name two files and, if there is one, a third one of alignments, "
+                f"separated by tabs, but is {names}"
+            )
+
+    def pairs() -> Iterator[tuple[str, str]]:
+        for own, other, *links in table:
+            alignment = Path(links[0]) if links else None
+            found = read_aligned(Path(own), Path(other), source, target, alignment, encoding, target_encoding)
+            yield from found.pairs
+            typer.echo(
+                f"{own}: {len(found.pairs)} pairs; left out: {found.one_sided} without a translation, {found.missing} "
+                "whose segments are not there"
+            )
+
+    count = write_pairs(pairs(), Path(f"{output}.{source}"), Path(f"{output}.{target}"))
+    typer.echo(f"wrote {output}.{source} and {output}.{target}: {count} pairs of {len(table)} files")
 
 
 @app.command()
@@ -95,6 +111,9 @@ def read_sgm(
         str | None,
         typer.Option(help="Of all files; default: what they declare, else UTF-8, else, for Chinese, GB 18030."),
     ] = None,
+    reference_encoding: Annotated[
+        str | None, typer.Option(help="Of files that hold references alone; default: as all files.")
+    ] = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(help="sysid or translator of a reference to take; may be repeated; default: all."),
@@ -107,7 +126,7 @@ def read_sgm(
     from weightdistill.checkpoint import writing
     from weightdistill.sgm import read
 
-    sets = [found for file in files for found in read(file, encoding)]
+    sets = [found for file in files for found in read(file, encoding, reference_encoding)]
     sources, references = ([found for found in sets if found.kind == kind] for kind in ("source", "reference"))
     known = [found.system for found in references]
     if unknown := set(reference or ()) - set(known):
@@ -124,6 +143,8 @@ def read_sgm(
     if not texts:
         raise DistillationError(f"{', '.join(map(str, files))} must hold a srcset or a refset, but has {order}")
     lines = {path: found.lines(order) for path, found in texts.items()}
+    for found in texts.values():
+        found.require_text()
     for path, found in texts.items():
         with writing(Path(path)) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines[path]), encoding="utf-8")

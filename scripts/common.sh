@@ -6,6 +6,7 @@ VENV=${WEIGHTDISTILL_VENV:-$ROOT/.venv}
 PLUGIN=$ROOT/fairseq_plugins
 export PATH="$VENV/bin:$PATH"
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONUTF8=1  # text is UTF-8 in pipes, too, whatever the locale says
 
 # glibc hands big tensors back to the kernel after each operation by default; keeping them saves a quarter of a
 # training step on a CPU.
@@ -104,7 +105,7 @@ devices() {
 # passes OPTIONS...: with --batch-tokens N among them, how many passes make an update of N tokens, and of how many tokens each
 # is on a GPU, at most the --max-tokens. The paper's batch so is the same on one GPU, on three and on sixteen.
 passes() {
-    local batch='' tokens='' devices passes
+    local batch='' tokens='' devices passes share
     while [[ $# -gt 0 ]]; do
         [[ $1 != --batch-tokens ]] || batch=$2
         [[ $1 != --max-tokens ]] || tokens=$2
@@ -114,7 +115,10 @@ passes() {
     [[ -n $tokens ]] || die "--batch-tokens needs --max-tokens, the most tokens of one pass on one GPU"
     devices=$(devices)
     passes=$(((batch + tokens * devices - 1) / (tokens * devices)))
-    echo "--update-freq $passes --max-tokens $((batch / (passes * devices)))"
+    share=$((batch / (passes * devices)))
+    [[ $((4 * share)) -ge $tokens ]] || die "$devices GPUs have $share tokens each of a batch of $batch, which a long sentence" \
+        "may exceed; take fewer of them (CUDA_VISIBLE_DEVICES, NODES), or a larger --batch-tokens"
+    echo "--max-tokens-valid $tokens --update-freq $passes --max-tokens $share"
 }
 
 # train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin, started by LAUNCHER if there is one (e.g. "srun --nodes 4

@@ -7,7 +7,7 @@
 #                    references has NAME.LANG.0, NAME.LANG.1, ..., of which the first is binarised
 #   --source LANG    source language, the file name's ending
 #   --target LANG    target language
-#   --output DIR     receives spm.model, pieces/ and data-bin/; a finished output is left as it is
+#   --output DIR     receives spm.model, pieces/ and data-bin/; a finished output of the same text is left as it is
 #   --tests "A B"    names of the test sets (default: test)
 #   --vocab-size N   size of the joint SentencePiece BPE vocabulary (default: 32000)
 #   --threads N      worker processes (default: 2)
@@ -17,14 +17,14 @@ RAW='' SOURCE='' TARGET='' OUTPUT='' TESTS=test VOCAB_SIZE=32000 THREADS=2
 options "$@"
 need --raw "$RAW"; need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 described="--raw $RAW --source $SOURCE --target $TARGET --tests '$TESTS' --vocab-size $VOCAB_SIZE"
-same_options "$OUTPUT" "$described"
-[[ -e $OUTPUT/data-bin/done ]] && { echo "prepared already: $OUTPUT"; exit 0; }
-
+[[ ! -e $OUTPUT/spm.model && ! -e $OUTPUT/data-bin/done ]] || same_options "$OUTPUT" "$described"
 # Bad text is refused here, by file and line, before anything is built on it.
+text=()
 for split in train valid $TESTS; do
     readarray -t files < <(references "$RAW/$split.$TARGET")
     lines=$(wc -l < "$RAW/$split.$SOURCE") || die "$RAW/$split.$SOURCE: missing; --raw needs it"
     for file in "$RAW/$split.$SOURCE" "${files[@]}"; do
+        text+=("$file")
         [[ -s $file ]] || die "$file: missing or empty; --raw needs $split.$SOURCE and $split.$TARGET"
         require_text "$file"
         [[ $(wc -l < "$file") -eq $lines ]] \
@@ -34,8 +34,13 @@ for split in train valid $TESTS; do
     echo "$split: $lines sentences, ${#files[@]} translations of each"
 done
 
+sums=$(sha256sum "${text[@]}")
+[[ -e $OUTPUT/text.sha256 && $(< "$OUTPUT/text.sha256") == "$sums" ]] || rm -f "$OUTPUT/spm.model" "$OUTPUT/data-bin/done"
+[[ -e $OUTPUT/data-bin/done ]] && { echo "prepared already: $OUTPUT"; exit 0; }
+
 mkdir -p "$OUTPUT/pieces"
 echo "$described" > "$OUTPUT/options.txt"
+echo "$sums" > "$OUTPUT/text.sha256"
 rm -rf "$OUTPUT/data-bin"
 if [[ ! -e $OUTPUT/spm.model ]]; then
     python -m weightdistill.subwords train "$OUTPUT/spm" "$VOCAB_SIZE" "$RAW/train.$SOURCE" "$RAW/train.$TARGET"

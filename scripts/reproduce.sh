@@ -13,8 +13,10 @@
 #   -- ...          options of Snakemake, e.g. -- --executor slurm --jobs 8 --config gpus=8
 #
 # Interrupted, it resumes. `weightdistill plan` says before what it costs (experiments/costs.md). Data come from the public addresses, or, for
-# NIST, from LDC_DIR; WMT_ARCHIVES names a folder of archives that are there already. OUTPUT/places remembers these folders, so
-# that a resumed run need not be told again; a variable that is set, if to nothing, counts before it.
+# NIST, from LDC_DIR (and LDC_TABLES, a folder of your own corpora.tsv and sets.tsv). WMT_ARCHIVES names a folder for WMT's
+# archives, in which recipes share them (default: runs/archives in the project); LOCAL_DATA one of text to take instead: train,
+# valid and the test set, each with both languages as endings. OUTPUT/places remembers these folders, so that a resumed run need
+# not be told again; a variable that is set, if to nothing, counts before it.
 case ${1:-} in '' | -*) NAME='' ;; *) NAME=$1; shift ;; esac
 source "$(dirname "$0")/common.sh"
 
@@ -23,6 +25,7 @@ options "$@"
 [[ -n $NAME ]] || die "name a recipe; see --help"
 CONFIG=$ROOT/experiments/$NAME/config.yaml
 [[ -e $CONFIG ]] || die "there is no $CONFIG; see --help for the recipes"
+grep -q '^paper:' "$CONFIG" || die "$NAME is no recipe of the paper's; its config.yaml begins with the command that runs it"
 [[ -z $DATA_DIR || -n $SMOKE ]] || die "--data-dir goes with --smoke"
 "$ROOT/scripts/setup.sh"
 OUTPUT=${OUTPUT:-$ROOT/runs/${SMOKE:+smoke-}$NAME${DATA_DIR:+-real}}

@@ -5,6 +5,7 @@ ChineseSegId= "1">`), or by equal ids. Automatic alignments miss here and there:
 error. Knows ids and text; neither words nor encodings.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from weightdistill.sgm import Documents, decode, read, tags
 LANGUAGES = {"ar": "arabic", "en": "english", "zh": "chinese"}
 """How the attributes of alignments name the languages."""
 _WITHOUT_BLANKS = ("ja", "zh")
+_MARKUP = re.compile(r"<(!doctype|\?xml|/?(doc|seg|s|p|hl|body|text)\b[^<>]*>)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,13 @@ def read_aligned(
     """
     if alignment is None and not {*source_file.suffixes, *target_file.suffixes} & {".sgm", ".sgml", ".SGM", ".SGML"}:
         pairs = list(read_pairs(source_file, target_file, encoding or "utf-8", target_encoding))
-        for path, line in zip((source_file, target_file), pairs[0] if pairs else (), strict=False):
-            if line.lower().startswith(("<doc", "<!doctype", "<?xml")):
-                raise DistillationError(f"{path} holds SGML or XML; it must be named so, .sgm")
+        for number, pair in enumerate(pairs, start=1):
+            for path, line in zip((source_file, target_file), pair, strict=True):
+                if _MARKUP.match(line):
+                    raise DistillationError(
+                        f"{path}: line {number} begins with markup ({line[:20]!r}); SGML must be named so, .sgm, and "
+                        "sentences a line have no tags"
+                    )
         return Aligned(pairs)
     own, other = _documents(source_file, encoding), _documents(target_file, target_encoding)
     links = read_links(alignment, source, target, encoding) if alignment else _equal_ids(own, other)

@@ -34,14 +34,14 @@ FILLED = 0.9
 
 @dataclass(frozen=True)
 class Stage:
-    """One training, or the decoding of a corpus.
+    """One training, the decoding of a corpus, or the making of a cache.
 
     Attributes:
         name: what it makes.
-        system: method and shape that it belongs to; empty for a corpus.
+        system: method and shape that it belongs to; empty for a corpus or cache.
         seeds: how often it is trained.
-        updates: updates, or sentences to decode.
-        tokens: tokens of an update in all passes and on all devices; target tokens of a sentence.
+        updates: updates, or sentences to decode; 1 for a cache.
+        tokens: tokens of an update in all passes and on all devices; target tokens of a sentence, or of a cache.
         parameters: that are trained, or that translate.
         seconds: estimate.
         memory: bytes on each device, estimate.
@@ -194,6 +194,8 @@ def _stages(config: Mapping[str, Any], machine: Machine) -> Iterator[Stage]:
         how = _options(corpus["options"])
         corpora[name] = float(how.get("real", 1)) + float(how.get("distilled", 1))
         yield _decoding(f"corpus {name}", pairs, tokens / pairs, int(how.get("beam", 5)), teacher, machine)
+    for words in sorted({int(method["cache"]) for method in config["methods"].values() if method.get("cache")}):
+        yield _caching(words, tokens, teacher, machine)
     for name, method in config["methods"].items():
         data = tokens * corpora[method.get("data", "real")]
         cached = bool(method.get("cache"))
@@ -279,6 +281,16 @@ def _decoding(name: str, pairs: int, length: float, beam: int, teacher: Model, m
     # text and pieces of both sides, and what is binarised of them
     disk = 2 * pairs * length * (2 * 6 + 2)
     return Stage(name, "", 1, pairs, length, teacher.parameters(), pairs * operations / speed, memory, disk)
+
+
+def _caching(words: int, tokens: float, teacher: Model, machine: Machine) -> Stage:
+    """The teacher's predictions for all training data, on one device."""
+    seconds = teacher.operations(tokens, tokens, 30.0) / (machine.operations_per_second * EFFICIENCY[machine.kind])
+    logits = 4096 * teacher.vocabulary * LOGIT_BYTES[machine.kind]
+    memory = PROCESS_BYTES[machine.kind] + 4 * teacher.parameters() + logits
+    # of each word its number and its logit in two bytes each, and what the others have in sum
+    disk = tokens * (4 * words + 2)
+    return Stage(f"cache of {words} words", "", 1, 1, tokens, teacher.parameters(), seconds, memory, disk)
 
 
 def _teacher(options: Mapping[str, str], vocabulary: int) -> Model:

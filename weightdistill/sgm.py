@@ -77,18 +77,33 @@ class TextSet:
             _require_same(segments, self.documents[name], f"document {name!r}, segment", order, self)
         return [self.documents[name][number] for name, segments in order.documents.items() for number in segments]
 
+    def require_text(self) -> None:
+        """Check that no segment is empty.
+
+        Raises:
+            DistillationError: one is; it and its document are named.
+        """
+        for name, segments in self.documents.items():
+            for number, text in segments.items():
+                if not text:
+                    raise DistillationError(
+                        f"document {name!r}, segment {number!r} of the {self} is empty; mend it in its file, since a "
+                        "test set loses nothing"
+                    )
+
     def __str__(self) -> str:
         """What the set is, for messages."""
         return f"{self.kind} {self.system!r}" if self.system else self.kind
 
 
-def read(path: str | Path, encoding: str | None = None) -> list[TextSet]:
+def read(path: str | Path, encoding: str | None = None, reference_encoding: str | None = None) -> list[TextSet]:
     """Read a file of NIST, WMT or LDC.
 
     Args:
         path: the file.
         encoding: Python's name of its encoding; default: what its XML declaration says, else UTF-8, else, unless all
             of its sets say that they are in other languages than Chinese, GB 18030.
+        reference_encoding: that of a file that holds references alone; default: `encoding`.
 
     Returns:
         Its sets in the file's order: a source, each reference or each system.
@@ -98,6 +113,9 @@ def read(path: str | Path, encoding: str | None = None) -> list[TextSet]:
             document, or without id or end tag; the line is named.
     """
     path = Path(path)
+    if reference_encoding:
+        kinds = {own.kind for own in _Reader(path, decode(path, "latin-1")).sets()}  # which reads any bytes
+        encoding = reference_encoding if kinds == {"reference"} else encoding
     text, foreign = _decode(path, encoding)
     sets = _Reader(path, text).sets()
     # Almost any bytes are something in GB 18030: of English in Latin-1 it makes Chinese here and there.

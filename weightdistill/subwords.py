@@ -55,14 +55,17 @@ def convert(direction: str, model: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command line; wrong arguments end with the usage and exit code 1."""
-    match arguments:
-        case ["train", prefix, vocab_size, *files] if files:
-            train(prefix, int(vocab_size), files)
-        case ["encode" | "decode" as direction, model]:
-            convert(direction, model)
-        case _:
-            sys.exit(__doc__)
+    """Run the command line; wrong arguments end with the usage, unusable files with one line, and with exit code 1."""
+    try:
+        match arguments:
+            case ["train", prefix, vocab_size, *files] if files:
+                train(prefix, int(vocab_size), files)
+            case ["encode" | "decode" as direction, model]:
+                convert(direction, model)
+            case _:
+                sys.exit(__doc__)
+    except (OSError, RuntimeError) as error:  # of SentencePiece
+        sys.exit(f"subwords: {error}")
 
 
 if __name__ == "__main__":

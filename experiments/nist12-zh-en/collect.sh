@@ -31,19 +31,21 @@ simplified() {
     case ${1,,} in *big5* | cp950) opencc --config t2s ;; *) cat ;; esac
 }
 
-# gathered PREFIX ENCODINGS CHINESE ENGLISH [ALIGNMENTS]: one pair of files as aligned text, PREFIX.zh and PREFIX.en
+# gathered PREFIX ENCODINGS: a corpus, whose files PREFIX.files lists, as aligned text, PREFIX.zh and PREFIX.en; what an
+# interrupted run finished is kept
 gathered() {
-    local zh=${2%%,*} en=UTF-8
+    local zh=${2%%,*} en=UTF-8 described
     [[ $2 != *,* ]] || en=${2#*,}
-    echo "$(basename "$1"): $3, $4"  # by this name counts.NAME.json speaks of it
-    weightdistill read-ldc "$3" "$4" ${5:+--alignment "$5"} --encoding "$zh" --target-encoding "$en" \
-        --source zh --target en --output "$1" || die "mend $TABLES/corpora.tsv, or those files"
+    described="$2"$'\n'$(< "$1.files")
+    [[ ! -e $1.done || $(< "$1.done") != "$described" ]] || return 0
+    weightdistill read-ldc "$1.files" --encoding "$zh" --target-encoding "$en" --source zh --target en --output "$1" \
+        || die "mend $TABLES/corpora.tsv, or those files"
     simplified "$zh" < "$1.zh" > "$1.simplified"
     mv "$1.simplified" "$1.zh"
+    echo "$described" > "$1.done"
 }
 
 text=$OUTPUT/collected
-rm -rf "$text"
 mkdir -p "$text"
 train='' valid='' tests=''
 rows corpora.tsv > "$text/corpora"
@@ -56,21 +58,20 @@ while IFS=$'\t' read -r corpus zh en encodings links; do
         [[ $count -eq $(wc -l < "$text/zh") ]] || die "$corpus: $(wc -l < "$text/zh") Chinese files but $count ${other#* };" \
             "mend $TABLES/corpora.tsv"
     done
-    number=0
-    # file by file, so that what is wrong is named
-    while IFS=$'\t' read -r chinese english alignment; do
-        prefix=$text/$corpus.$((++number))
-        gathered "$prefix" "$encodings" "$chinese" "$english" "$alignment"
-        train+="$prefix "
-    done < <(paste "$text/zh" "$text/en" "$text/links")
+    paste "$text/zh" "$text/en" "$text/links" > "$text/$corpus.files"
+    gathered "$text/$corpus" "$encodings"
+    train+="$text/$corpus "
 done < "$text/corpora"
 rows sets.tsv > "$text/sets"
-while IFS=$'\t' read -r name source references encoding; do
+while IFS=$'\t' read -r name source references encodings; do
     matching "$source" > "$text/files"
     read -ra patterns <<< "$references"
     for pattern in "${patterns[@]}"; do matching "$pattern" >> "$text/files"; done
     readarray -t files < "$text/files"
-    weightdistill read-sgm "${files[@]}" --output "$text/$name" --source zh --target en ${encoding:+--encoding "$encoding"}
+    encoding=()
+    [[ -z $encodings ]] || encoding=(--encoding "${encodings%%,*}")
+    [[ $encodings != *,* ]] || encoding+=(--reference-encoding "${encodings#*,}")
+    weightdistill read-sgm "${files[@]}" --output "$text/$name" --source zh --target en "${encoding[@]}"
     if [[ $name == valid ]]; then valid=$text/valid; else tests+="$name=$text/$name "; fi
 done < "$text/sets"
 "$ROOT/scripts/clean.sh" --train "$train" --valid "$valid" --tests "$tests" --source zh --target en --output "$OUTPUT" \

@@ -5,14 +5,14 @@
 #
 #   --output DIR     receives train, valid and newstest2016, each .en and .ro, and counts.json
 #   --archives DIR   folder of the archives, which are downloaded unless they are there (default: $WMT_ARCHIVES, else
-#                    OUTPUT/archives)
+#                    runs/archives in the project)
 #   --local DIR      text to take instead of the archives: train, valid and newstest2016, each .en and .ro (default: $LOCAL_DATA)
 source "$(dirname "$0")/../../scripts/common.sh"
 
 OUTPUT='' ARCHIVES=${WMT_ARCHIVES:-} LOCAL=${LOCAL_DATA:-}
 options "$@"
 need --output "$OUTPUT"
-ARCHIVES=${ARCHIVES:-$OUTPUT/archives}
+ARCHIVES=${ARCHIVES:-$ROOT/runs/archives}
 
 if [[ -n $LOCAL ]]; then
     train=$LOCAL/train valid=$LOCAL/valid test=$LOCAL/newstest2016

@@ -240,6 +240,22 @@ def test_a_corpus_prepared_with_other_options_is_not_taken_for_this_one(tmp_path
     assert "prepared was made with other options (--vocab-size 16000); remove the folder" in printed
 
 
+def test_a_corpus_that_changed_is_prepared_anew(corpus: Corpus, tmp_path: Path) -> None:
+    raw, output = tmp_path / "raw", tmp_path / "prepared"
+    shutil.copytree(corpus.pieces, raw)
+    command = ["bash", STAGES / "prepare.sh", "--raw", raw, "--source", "aa", "--target", "bb", "--output", output]
+    command = [*("env", f"WEIGHTDISTILL_VENV={BIN.parent}"), *command, "--vocab-size"]
+    assert "Vocabulary size too high (6000)" in run(*command, 6000, fails=True).splitlines()[-1]
+    command.append(40)
+    run(*command)
+    assert run(*command).splitlines()[-1] == f"prepared already: {output}"
+    for language in ("aa", "bb"):
+        with (raw / f"train.{language}").open("a", encoding="utf-8") as file:
+            file.write("w01 w02\n")
+    assert "prepared already" not in run(*command)
+    assert len((output / "pieces/train.aa").read_text(encoding="utf-8").splitlines()) == 301
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

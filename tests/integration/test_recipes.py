@@ -90,6 +90,14 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
     assert "train: 6 Chinese files but 5 English ones; mend" in run(*HERE, *collect, fails=True)
     (folder / "corpora.tsv").write_text("train\ttrain.zh\ttrain.en\tUTF-8\n", encoding="utf-8")
 
+    # the source in one encoding, the references in another
+    sets = (folder / "sets.tsv").read_text()
+    (folder / "sets.tsv").write_text("".join(f"{line}\tGB18030,latin-1\n" for line in sets.splitlines()))
+    last = folder / "MT08-ref.4.sgm"
+    last.write_bytes(last.read_bytes().replace(b"</seg>", b" Jos\xe9</seg>", 1))
+    run(*HERE, *collect)
+    assert lines(raw / "MT08.en.3")[0] == lines(raw / "MT08.en.0")[0] + " José"
+
     (folder / "MT03-ref.2.sgm").write_text(
         (folder / "MT03-ref.2.sgm").read_text().replace("<seg id=7>", "<seg id=700>")
     )
@@ -243,8 +251,8 @@ def test_published_archives_are_downloaded_and_become_text(recipe: str, tmp_path
     download = project / "experiments" / recipe / "download.sh"
     download.write_text(script, encoding="utf-8")
     # what an interrupted download left
-    (raw / "archives").mkdir(parents=True)
-    (raw / "archives/dev.tgz.part").write_bytes((served / "dev.tgz").read_bytes()[:100])
+    (project / "runs/archives").mkdir(parents=True)
+    (project / "runs/archives/dev.tgz.part").write_bytes((served / "dev.tgz").read_bytes()[:100])
     run(*HERE, "bash", download, "--output", raw)
     target = recipe.split("-")[2]
     for name, pairs in PREPARED[recipe].items():
@@ -255,3 +263,5 @@ def test_published_archives_are_downloaded_and_become_text(recipe: str, tmp_path
 def test_a_recipe_that_there_is_not(tmp_path: Path) -> None:
     printed = run(*HERE, ROOT / "scripts/reproduce.sh", "wmt99", "--output", tmp_path, fails=True)
     assert "experiments/wmt99/config.yaml; see --help for the recipes" in printed
+    printed = run(*HERE, ROOT / "scripts/reproduce.sh", "tatoeba-de-en", "--output", tmp_path, fails=True)
+    assert "tatoeba-de-en is no recipe of the paper's" in printed

@@ -237,7 +237,10 @@ def test_a_launcher_is_told_how_many_devices_train_together(data: Path, teacher:
     assert f"--distributed-world-size {devices} --distributed-port 29500" in arguments
     updates = math.ceil(1000 / (100 * devices))
     assert arguments.endswith(f"--update-freq {updates} --max-tokens {1000 // (updates * devices)}\n")
-    assert "--batch-tokens" not in arguments
+    assert "--batch-tokens" not in arguments and "--max-tokens-valid 100 " in arguments
+    assert "GPUs have 10 tokens each of a batch" in run(
+        *environment, f"NODES={100 // (devices // 4)}", *stage, fails=True
+    )
 
 
 def test_phase_2_starts_from_the_export_and_learns_from_several_teachers(

@@ -114,7 +114,11 @@ def test_documents_are_not_taken_for_lines(files: tuple[Path, Path, Path], tmp_p
     renamed = chinese.rename(tmp_path / "zh.txt"), english.rename(tmp_path / "en.txt")
     for path in renamed:
         path.write_text("<DOC docid=M>\n", encoding="utf-8")
-    with pytest.raises(DistillationError, match=r"zh\.txt holds SGML or XML; it must be named so, \.sgm"):
+    with pytest.raises(DistillationError, match=r"zh\.txt: line 1 begins with markup .*SGML must be named so"):
+        read_aligned(*renamed, "zh", "en")
+    for path, second in zip(renamed, ("<unk> 3 < 4", "<s id=2>"), strict=True):
+        path.write_text(f"< 5\n{second}\n", encoding="utf-8")
+    with pytest.raises(DistillationError, match=r"en\.txt: line 2 begins with markup \('<s id=2>'\)"):
         read_aligned(*renamed, "zh", "en")
     for path, text in zip(renamed, (CHINESE, ENGLISH), strict=True):
         path.write_bytes(text.encode("big5"))

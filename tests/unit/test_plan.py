@@ -57,6 +57,12 @@ def test_a_first_phase_without_generator_costs_what_a_student_does():
     assert (first.name, first.parameters) == ("copied tiny, phase 1", second.parameters)
 
 
+def test_a_cache_is_planned_once_for_all_that_read_it():
+    config = read_config([EXPERIMENTS / "small.yaml", EXPERIMENTS / "en-ro/config.yaml"])
+    (cache,) = (stage for stage in plan(config, CPU).stages if stage.name == "cache of 64 words")
+    assert cache.disk == 258 * config["size"]["tokens"] and 0 < cache.seconds < plan(config, CPU).stages[0].seconds
+
+
 def test_a_plan_stands_beside_a_run_of_it():
     planned = plan(read_config([EXPERIMENTS / "recipe.yaml", EXPERIMENTS / "wmt16-en-ro/config.yaml"]), CPU)
     rows = [

@@ -164,6 +164,21 @@ def test_english_in_latin_1_does_not_become_chinese(tmp_path: Path) -> None:
     assert read(path, "latin-1")[0].documents["B"]["1"] == "Peña"
 
 
+def test_references_may_have_an_encoding_of_their_own(tmp_path: Path) -> None:
+    source = write(tmp_path / "src.sgm", SOURCE, "gb18030")
+    references = write(tmp_path / "ref.sgm", REFERENCES.replace("four", "Peña"), "latin-1")
+    (own,) = read(source, "gb18030", "latin-1")
+    assert own.lines()[0] == "标题"
+    assert read(references, "gb18030", "latin-1")[0].documents["B"]["1"] == "Peña"
+
+
+def test_an_empty_segment_is_named(tmp_path: Path) -> None:
+    first, second = read(write(tmp_path / "ref.sgm", REFERENCES))
+    first.require_text()
+    with pytest.raises(DistillationError, match="document 'B', segment '1' of the reference 'second' is empty"):
+        second.require_text()
+
+
 def test_encoding_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "src.sgm"
     path.write_bytes(SOURCE.encode() + b"\xff\xff")

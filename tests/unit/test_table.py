@@ -82,6 +82,7 @@ def test_a_difference_of_several_seeds_has_their_spread_and_their_largest_p():
     found = [{"difference": 1.0, "p_value": 0.02}, {"difference": 2.0, "p_value": 0.001}]
     assert table._difference(found) == "+1.5 ± 0.7 (p=0.020)"
     assert table._difference([*found, {"difference": -0.3, "p_value": 0.001}]).endswith("(p=1.000)")
+    assert table._difference([*found, None]) == "+1.5 ± 0.7 (p=0.020, 2 of 3 seeds)"
 
 
 def test_the_papers_figures_stand_above_ours():

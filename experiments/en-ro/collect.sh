@@ -2,7 +2,7 @@
 # English-Romanian text that is free: Tatoeba, RO-STS and MLQE-PE, 33,552 pairs for training; newstest2016 and RO-STS's test
 # set as tests.
 #
-#   experiments/en-ro/download.sh --output DIR [--data-dir DIR]
+#   experiments/en-ro/collect.sh --output DIR [--data-dir DIR]
 #
 #   --output DIR     receives train, valid, test and newstest2016, each .en and .ro, and counts.json
 #   --data-dir DIR   holds en-ro/ (tatoeba, ro-sts.train, ro-sts.dev, ro-sts.test and mlqe-pe, each .en.gz and .ro.gz) and
@@ -44,6 +44,7 @@ done
 paste "$text/all.en" "$text/all.ro" | awk -F '\t' '
     FNR == NR { held[$0] = 1; next }
     !($1 in held)' <(cat "$text"/{ro-sts.dev,ro-sts.test,newstest2016}.en) - > "$text/kept"
+echo "train: $(wc -l < "$text/all.en") pairs, $(wc -l < "$text/kept") of them with a source that is in no other set"
 cut -f 1 "$text/kept" > "$text/train.en"
 cut -f 2 "$text/kept" > "$text/train.ro"
 "$ROOT/scripts/clean.sh" --train "$text/train" --valid "$text/ro-sts.dev" \
