@@ -65,11 +65,7 @@ class ClassGenerator(nn.Module):
         learn_equal = config.equal_maps == "learn" or config.equal_maps == group.weight_class.stack
         maps: list[nn.Parameter | None] = []
         for axis, before, after in zip(group.weight_class.axes, teacher.shape[1:], student_size, strict=True):
-            if not axis.mappable and before != after:
-                raise DistillationError(
-                    f"{group.weight_class.name}: teacher and student must have the same {axis.value}, but have "
-                    f"{before} and {after} entries"
-                )
+            axis.require_mappable(group.weight_class.name, before, after)
             if not axis.mappable or (before == after and not learn_equal):
                 maps.append(None)
                 continue

@@ -36,6 +36,17 @@ class Axis(Enum):
         """Whether a W_I or W_O may change this axis; vocabularies and positions are the same in teacher and student."""
         return "vocabulary" not in self.value and "positions" not in self.value
 
+    def require_mappable(self, weight: str, before: int, after: int) -> None:
+        """Check that this axis of a weight may change its size from the teacher's to the student's.
+
+        Raises:
+            DistillationError: the sizes differ, and it may not.
+        """
+        if before != after and not self.mappable:
+            raise DistillationError(
+                f"{weight}: teacher and student must have the same {self.value}, but have {before} and {after} entries"
+            )
+
 
 @dataclass(frozen=True)
 class WeightClass:

@@ -107,11 +107,7 @@ def initial_student(
             for dimension, (axis, after) in enumerate(zip(group.weight_class.axes, size, strict=True)):
                 if (before := weight.shape[dimension]) == after:
                     continue
-                if not axis.mappable:
-                    raise DistillationError(
-                        f"{own}: teacher and student must have the same {axis.value}, but have {before} and {after} "
-                        "entries"
-                    )
+                axis.require_mappable(own, before, after)
                 if widths == "truncate":
                     weight = weight.narrow(dimension, 0, after)
                 else:
