@@ -13,4 +13,5 @@ mypy
 for script in scripts/*.sh experiments/*.sh experiments/*/*.sh .ci/run; do
     bash -n "$script"
 done
-python -m pytest "$@"
+# Two at a time, as for two cores; the tests of a file share what one process made.
+python -m pytest --numprocesses 2 --dist loadfile "$@"
