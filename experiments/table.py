@@ -346,8 +346,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         f"beam {benchmark['beam']}, "
         f"{benchmark['sentences']} sentences, {benchmark['threads']} CPU threads, "
         f"median of {benchmark['repetitions']} repetitions in turn.",
-        "- Training: seconds of the trainings alone; for two phases their sum; for students without the teacher's, its "
-        "cache's and its translations'.",
+        "- Training: seconds of the trainings alone; for two phases their sum. Students' leave out those of the "
+        "teacher, its cache and its translations.",
     ]
     if "paper" in results["config"]:
         generator = results["config"]["methods"]["wd"]["generator"]

@@ -57,12 +57,13 @@ def read_tmx(
 
 @app.command()
 def read_ldc(
-    files: Annotated[
+    table: Annotated[
         typer.FileText,
         typer.Argument(
-            help="Table of its files, - for standard input. Each line names, separated by tabs, a file in the source "
-            "language (SGML documents, .sgm, or a sentence a line), one in the target language, and maybe one of "
-            "alignments, which say what segments belong together (default: those of equal ids)."
+            encoding="utf-8",
+            help="Table of the corpus's files, - for standard input. Each line names, separated by tabs, one in the "
+            "source language (SGML documents, .sgm, or a sentence a line), one in the target language, maybe one of "
+            "alignments, which say what segments belong together (default: those of equal ids).",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", help="Prefix of the two files to write.")],
@@ -77,16 +78,16 @@ def read_ldc(
     from weightdistill.corpus import write_pairs
     from weightdistill.ldc import read_aligned
 
-    table = [line.rstrip("\n").rstrip("\t").split("\t") for line in files]
-    for number, names in enumerate(table, start=1):
+    files = [line.rstrip("\n").rstrip("\t").split("\t") for line in table]
+    for number, names in enumerate(files, start=1):
         if len(names) not in (2, 3) or not all(names):
             raise DistillationError(
-                f"{files.name}: line {number} must name two files and, if there is one, a third one of alignments, "
+                f"{table.name}: line {number} must name two files and, if there is one, a third one of alignments, "
                 f"separated by tabs, but is {names}"
             )
 
     def pairs() -> Iterator[tuple[str, str]]:
-        for own, other, *links in table:
+        for own, other, *links in files:
             alignment = Path(links[0]) if links else None
             found = read_aligned(Path(own), Path(other), source, target, alignment, encoding, target_encoding)
             yield from found.pairs
@@ -96,7 +97,7 @@ def read_ldc(
             )
 
     count = write_pairs(pairs(), Path(f"{output}.{source}"), Path(f"{output}.{target}"))
-    typer.echo(f"wrote {output}.{source} and {output}.{target}: {count} pairs of {len(table)} files")
+    typer.echo(f"wrote {output}.{source} and {output}.{target}: {count} pairs of {len(files)} files")
 
 
 @app.command()

@@ -82,14 +82,18 @@ require_text() {
 fetch() {
     local folder=$1 checksum=$2 address=$3 file
     file=$folder/$(basename "$address")
+    mkdir -p "$folder"
+    exec 7> "$file.lock"  # another recipe may want it, too
+    flock 7
     if [[ ! -e $file ]]; then
-        mkdir -p "$folder"
         echo "$checksum  $file.part" | sha256sum --check --status 2> /dev/null \
             || curl --fail --location --silent --show-error --retry 3 --continue-at - --output "$file.part" "$address" \
             || die "cannot download $address; put the file into $folder, or remove $file.part if that is damaged"
         mv "$file.part" "$file"
     fi
     echo "$checksum  $file" | sha256sum --check --quiet >&2 || die "$file: its SHA-256 is not $checksum; remove it"
+    rm -f "$file.lock"
+    exec 7>&-
 }
 
 # On a GPU fairseq trains in fp16; without one it needs --cpu.
@@ -105,10 +109,11 @@ devices() {
 # passes OPTIONS...: with --batch-tokens N among them, how many passes make an update of N tokens, and of how many tokens each
 # is on a GPU, at most the --max-tokens. The paper's batch so is the same on one GPU, on three and on sixteen.
 passes() {
-    local batch='' tokens='' devices passes share
+    local batch='' tokens='' valid='' devices passes share
     while [[ $# -gt 0 ]]; do
         [[ $1 != --batch-tokens ]] || batch=$2
         [[ $1 != --max-tokens ]] || tokens=$2
+        [[ $1 != --max-tokens-valid ]] || valid=$2
         shift
     done
     [[ -n $batch ]] || return 0
@@ -116,9 +121,10 @@ passes() {
     devices=$(devices)
     passes=$(((batch + tokens * devices - 1) / (tokens * devices)))
     share=$((batch / (passes * devices)))
-    [[ $((4 * share)) -ge $tokens ]] || die "$devices GPUs have $share tokens each of a batch of $batch, which a long sentence" \
+    [[ $share -ge 1024 || $((4 * share)) -ge $tokens ]] || die "$devices GPUs have $share tokens each of a batch of $batch, which a long sentence" \
         "may exceed; take fewer of them (CUDA_VISIBLE_DEVICES, NODES), or a larger --batch-tokens"
-    echo "--max-tokens-valid $tokens --update-freq $passes --max-tokens $share"
+    [[ -n $valid ]] || echo "--max-tokens-valid $tokens"
+    echo "--update-freq $passes --max-tokens $share"
 }
 
 # train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin, started by LAUNCHER if there is one (e.g. "srun --nodes 4

@@ -35,12 +35,14 @@ for split in train valid $TESTS; do
 done
 
 sums=$(sha256sum "${text[@]}")
-[[ -e $OUTPUT/text.sha256 && $(< "$OUTPUT/text.sha256") == "$sums" ]] || rm -f "$OUTPUT/spm.model" "$OUTPUT/data-bin/done"
+if [[ -e $OUTPUT/text.sha256 && $(< "$OUTPUT/text.sha256") != "$sums" ]]; then
+    rm -f "$OUTPUT/spm.model" "$OUTPUT/data-bin/done"
+fi
+mkdir -p "$OUTPUT/pieces"
+echo "$sums" > "$OUTPUT/text.sha256"
 [[ -e $OUTPUT/data-bin/done ]] && { echo "prepared already: $OUTPUT"; exit 0; }
 
-mkdir -p "$OUTPUT/pieces"
 echo "$described" > "$OUTPUT/options.txt"
-echo "$sums" > "$OUTPUT/text.sha256"
 rm -rf "$OUTPUT/data-bin"
 if [[ ! -e $OUTPUT/spm.model ]]; then
     python -m weightdistill.subwords train "$OUTPUT/spm" "$VOCAB_SIZE" "$RAW/train.$SOURCE" "$RAW/train.$TARGET"

@@ -288,7 +288,7 @@ def _caching(words: int, tokens: float, teacher: Model, machine: Machine) -> Sta
     seconds = teacher.operations(tokens, tokens, 30.0) / (machine.operations_per_second * EFFICIENCY[machine.kind])
     logits = 4096 * teacher.vocabulary * LOGIT_BYTES[machine.kind]
     memory = PROCESS_BYTES[machine.kind] + 4 * teacher.parameters() + logits
-    # of each word its number and its logit in two bytes each, and what the others have in sum
+    # of each word its number and its probability in two bytes each, and what the others have in sum
     disk = tokens * (4 * words + 2)
     return Stage(f"cache of {words} words", "", 1, 1, tokens, teacher.parameters(), seconds, memory, disk)
 

@@ -36,7 +36,7 @@ simplified() {
 gathered() {
     local zh=${2%%,*} en=UTF-8 described
     [[ $2 != *,* ]] || en=${2#*,}
-    described="$2"$'\n'$(< "$1.files")
+    described="$2"$'\n'$(tr '\t' '\n' < "$1.files" | grep . | xargs --delimiter '\n' stat --dereference --format '%n %s %Y')
     [[ ! -e $1.done || $(< "$1.done") != "$described" ]] || return 0
     weightdistill read-ldc "$1.files" --encoding "$zh" --target-encoding "$en" --source zh --target en --output "$1" \
         || die "mend $TABLES/corpora.tsv, or those files"

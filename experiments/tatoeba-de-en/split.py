@@ -36,7 +36,8 @@ def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[st
     remaining = iter(english)
     for part in parts.values():
         while len(part) < held_out:
-            target = next(remaining)
+            if (target := next(remaining, None)) is None:
+                raise ValueError(f"the corpus has too few different German sentences to hold out {held_out} twice")
             free = [german for german in german_of[target] if german not in held]
             if free:
                 part.append((free[0], target))

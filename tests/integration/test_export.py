@@ -152,9 +152,11 @@ def test_an_export_does_not_overwrite_what_it_reads_or_writes(tiny: Training, tm
     assert tiny.last.read_bytes() == before and not list(tmp_path.iterdir())
 
 
-def test_a_moved_folder_of_the_teachers_dictionaries_is_not_asked_for(tiny: Training, tmp_path: Path) -> None:
+def test_an_older_checkpoint_whose_teachers_data_moved(tiny: Training, tmp_path: Path) -> None:
     state = checkpoint.read(tiny.last)
     state["cfg"]["model"].teacher_data = str(tmp_path / "moved")
+    assert state["cfg"]["model"].generator_layer_init == "middle"
+    state["cfg"]["model"].generator_layer_init = "spaced"  # what older versions called it
     checkpoint.write(state, tmp_path / "last.pt")
     assert export(tmp_path / "last.pt", tmp_path / "tiny.pt").largest_difference < 1e-5
 

@@ -258,6 +258,8 @@ def test_published_archives_are_downloaded_and_become_text(recipe: str, tmp_path
     for name, pairs in PREPARED[recipe].items():
         assert sorted(zip(lines(raw / f"{name}.en"), lines(raw / f"{name}.{target}"), strict=True)) == sorted(pairs)
     assert not (raw / "extracted").exists()
+    archives = {path.name for path in (project / "runs/archives").iterdir()}
+    assert archives == {path.name for path in served.iterdir()}
 
 
 def test_a_recipe_that_there_is_not(tmp_path: Path) -> None:

@@ -192,7 +192,6 @@ def launcher_on_two_nodes(folder: Path) -> Path:
     return launcher
 
 
-@pytest.mark.timeout(600)  # of two nodes, one waits if the other fails
 def test_two_nodes_train_as_one_with_half_the_update_frequency_and_resume(
     data: Path, teacher: Path, tmp_path: Path
 ) -> None:

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from weightdistill.config import GeneratorConfig
 from weightdistill.generator import WeightGenerator
 from weightdistill.shape import StackShape, TransformerShape
 
+settings.register_profile("here", deadline=None)  # another test may be at work on the same core
+settings.load_profile("here")
 MakeState = Callable[..., dict[str, Tensor]]
 
 TEACHER = TransformerShape(

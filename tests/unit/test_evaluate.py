@@ -237,6 +237,16 @@ def test_comet_is_a_mean_over_segments_with_a_paired_test(tmp_path: Path, monkey
         evaluate(systems, [REFERENCE], Settings(metrics=("comet",), comet=tmp_path / "lost.ckpt"), sources=REFERENCE)
 
 
+def test_comets_test_of_systems_that_differ_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "comet", Comet())
+    (tmp_path / "model.ckpt").touch()
+    settings = Settings(metrics=("comet",), comet=tmp_path / "model.ckpt", resamples=100, test="randomisation")
+    for different in range(5):
+        other = [*CLOSE[:different], FAR[different], *CLOSE[different + 1 :]]
+        (_, system) = evaluate([("a", CLOSE), ("b", other)], [REFERENCE], settings, sources=REFERENCE).systems
+        assert system.metrics["comet"].p_value == 1
+
+
 def test_comet_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "comet", None)
     with pytest.raises(DistillationError, match="needs the package unbabel-comet"):

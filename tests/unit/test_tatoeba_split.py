@@ -1,4 +1,4 @@
-"""The split of a corpus with several translations of a sentence: nothing lost, and no side in two parts."""
+"""The split of a corpus with several translations of a sentence: no side is in two parts; training keeps the rest."""
 
 import importlib.util
 from pathlib import Path

@@ -1,5 +1,9 @@
-"""The quick start as a user runs it, and the bar that its students have to reach."""
+"""The quick start as a user runs it, and the bar that its students have to reach; and a recipe in miniature.
 
+Each takes both cores of a small machine: tests of one file run one after the other.
+"""
+
+import csv
 import json
 import os
 import re
@@ -42,6 +46,22 @@ def test_text_becomes_a_table_and_a_second_run_repeats_nothing(tmp_path):
     shutil.copy(ROOT / "experiments/toy/config.yaml", experiment)
     check_sweep(experiment, tmp_path)
     check_engines(experiment, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_recipe_runs_whole_in_miniature(tmp_path):
+    printed = run(ROOT / "scripts/reproduce.sh", "wmt16-en-ro", "--smoke", "--output", tmp_path, output=tmp_path)
+    assert "TINY, the paper" in printed and "BLEU as in the paper" in printed
+    scores = list(csv.DictReader((tmp_path / "results/scores.csv").read_text().splitlines()))
+    assert {(line["method"], line["preset"]) for line in scores} == {
+        ("teacher", ""),
+        *((method, preset) for method in ("plain", "kd", "wd") for preset in ("tiny", "small")),
+    }
+    assert {line["metric"] for line in scores} == {"bleu", "chrf++", "ter", "paper"}
+    # batches of 2,048 tokens in two passes, and an average of the last five checkpoints
+    assert "'update_freq': [2]" in (tmp_path / "logs/teacher.log").read_text()
+    assert "the average of 5 checkpoints" in (tmp_path / "logs/average-students/kd-tiny-1.log").read_text()
 
 
 def check_table(tmp_path):
