@@ -349,9 +349,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         "- Training: seconds of the trainings alone; for two phases their sum. Students' leave out those of the "
         "teacher, its cache and its translations.",
     ]
-    if "paper" in results["config"]:
-        generator = results["config"]["methods"]["wd"]["generator"]
-        notes.append(f"- WD's generator here is `{generator}`; `paper` is the one that the paper describes.")
+    if results["config"].get("paper") and (method := results["config"]["methods"].get("wd")):
+        notes.append(f"- WD's generator here is `{method['generator']}`; `paper` is the one that the paper describes.")
     notes += [f"- {TITLES[metric]} {signature}" for metric, signature in results["signatures"].items()]
     notes += [
         f"- {where['gpu'] or where['cpu']}, {where['cpu_count']} CPU cores; {versions}",

@@ -89,9 +89,9 @@ def load_model(
     if kind not in ARCH_MODEL_REGISTRY:
         raise DistillationError(f"{name} is of architecture {kind!r}, which neither fairseq nor this plugin knows")
     settings = argparse.Namespace(**config)
-    data_of_teacher = str(config.get("teacher_data") or "").split(":")[0]
-    if not Path(data_of_teacher).is_dir():  # when it was trained, the dictionaries were compared
-        settings.teacher_data = None
+    folder = config.get("teacher_data")
+    if folder and not Path(folder.split(":")[0]).is_dir():
+        settings.teacher_data = None  # its dictionaries were compared when the model was trained
     if paths := config.get("teacher_path"):
         recorded = Path(str(paths).split(",")[0].strip())
         beside = Path(name).parent / recorded.name

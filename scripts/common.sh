@@ -82,18 +82,20 @@ require_text() {
 fetch() {
     local folder=$1 checksum=$2 address=$3 file
     file=$folder/$(basename "$address")
-    mkdir -p "$folder"
-    exec 7> "$file.lock"  # another recipe may want it, too
-    flock 7
     if [[ ! -e $file ]]; then
-        echo "$checksum  $file.part" | sha256sum --check --status 2> /dev/null \
-            || curl --fail --location --silent --show-error --retry 3 --continue-at - --output "$file.part" "$address" \
-            || die "cannot download $address; put the file into $folder, or remove $file.part if that is damaged"
-        mv "$file.part" "$file"
+        mkdir -p "$folder"
+        exec 7> "$file.lock"  # another recipe may want it, too
+        flock 7
+        if [[ ! -e $file ]]; then
+            echo "$checksum  $file.part" | sha256sum --check --status 2> /dev/null \
+                || curl --fail --location --silent --show-error --retry 3 --continue-at - --output "$file.part" "$address" \
+                || die "cannot download $address; put the file into $folder, or remove $file.part if that is damaged"
+            mv "$file.part" "$file"
+        fi
+        rm -f "$file.lock"
+        exec 7>&-
     fi
     echo "$checksum  $file" | sha256sum --check --quiet >&2 || die "$file: its SHA-256 is not $checksum; remove it"
-    rm -f "$file.lock"
-    exec 7>&-
 }
 
 # On a GPU fairseq trains in fp16; without one it needs --cpu.
@@ -121,8 +123,9 @@ passes() {
     devices=$(devices)
     passes=$(((batch + tokens * devices - 1) / (tokens * devices)))
     share=$((batch / (passes * devices)))
-    [[ $share -ge 1024 || $((4 * share)) -ge $tokens ]] || die "$devices GPUs have $share tokens each of a batch of $batch, which a long sentence" \
-        "may exceed; take fewer of them (CUDA_VISIBLE_DEVICES, NODES), or a larger --batch-tokens"
+    [[ $share -ge 1024 || $((4 * share)) -ge $tokens ]] \
+        || die "$devices GPUs have $share tokens each of a batch of $batch, which a long sentence may exceed; take fewer of" \
+            "them (CUDA_VISIBLE_DEVICES, NODES), or a larger --batch-tokens"
     [[ -n $valid ]] || echo "--max-tokens-valid $tokens"
     echo "--update-freq $passes --max-tokens $share"
 }

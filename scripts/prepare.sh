@@ -18,6 +18,7 @@ options "$@"
 need --raw "$RAW"; need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 described="--raw $RAW --source $SOURCE --target $TARGET --tests '$TESTS' --vocab-size $VOCAB_SIZE"
 [[ ! -e $OUTPUT/spm.model && ! -e $OUTPUT/data-bin/done ]] || same_options "$OUTPUT" "$described"
+
 # Bad text is refused here, by file and line, before anything is built on it.
 text=()
 for split in train valid $TESTS; do

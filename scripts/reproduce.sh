@@ -12,11 +12,11 @@
 #   --data-dir DIR  with --smoke: real text to take instead of invented languages (experiments/smoke_data.sh)
 #   -- ...          options of Snakemake, e.g. -- --executor slurm --jobs 8 --config gpus=8
 #
-# Interrupted, it resumes. `weightdistill plan` says before what it costs (experiments/costs.md). Data come from the public addresses, or, for
-# NIST, from LDC_DIR (and LDC_TABLES, a folder of your own corpora.tsv and sets.tsv). WMT_ARCHIVES names a folder for WMT's
-# archives, in which recipes share them (default: runs/archives in the project); LOCAL_DATA one of text to take instead: train,
-# valid and the test set, each with both languages as endings. OUTPUT/places remembers these folders, so that a resumed run need
-# not be told again; a variable that is set, if to nothing, counts before it.
+# Interrupted, it resumes. `weightdistill plan` says before what it costs (experiments/costs.md). Data come from the public
+# addresses, or, for NIST, from LDC_DIR (and LDC_TABLES, a folder of your own corpora.tsv and sets.tsv). WMT_ARCHIVES names a
+# folder for WMT's archives, in which recipes share them (default: runs/archives in the project); LOCAL_DATA one of text to take
+# instead: train, valid and the test set, each with both languages as endings. OUTPUT/places remembers these folders, so that a
+# resumed run need not be told again; a variable that is set, if to nothing, counts before it.
 case ${1:-} in '' | -*) NAME='' ;; *) NAME=$1; shift ;; esac
 source "$(dirname "$0")/common.sh"
 

@@ -102,6 +102,13 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
         (folder / "MT03-ref.2.sgm").read_text().replace("<seg id=7>", "<seg id=700>")
     )
     assert "segment '7' is in the source, but not in the reference '2'" in run(*HERE, *collect, fails=True)
+    # what was gathered before the failure is kept, unless one of its files was replaced
+    gathered = "collected/train.zh and "
+    assert gathered not in run(*HERE, *collect, fails=True)
+    for language in ("zh", "en"):
+        with (folder / f"train.{language}").open("a", encoding="utf-8") as file:
+            file.write("more\n")
+    assert gathered in run(*HERE, *collect, fails=True)
     (folder / "corpora.tsv").write_text("train\ttrain.zh\tlost*.en\tUTF-8\n")
     assert re.search(r"lost\*\.en: no such file; adapt the tables in .*ldc to", run(*HERE, *collect, fails=True))
 

@@ -4,7 +4,9 @@ import gzip
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from fairseq_plugins import cli
 from weightdistill.errors import DistillationError
 from weightdistill.ldc import Link, read_aligned, read_links
 
@@ -107,6 +109,16 @@ def test_a_sentence_a_line_is_read_in_the_encodings_of_both_sides(tmp_path: Path
         read_aligned(chinese, english, "zh", "en", None, "big5")
     with pytest.raises(DistillationError, match=r"encoding must be one that Python knows, but is 'klingon'"):
         read_aligned(chinese, english, "zh", "en", None, "klingon")
+
+
+@pytest.mark.parametrize(("line", "named"), [("a.zh", "['a.zh']"), ("a.zh\t\ta.sgm", "''"), ("a\tb\tc\td", "'d'")])
+def test_a_table_that_names_no_pair_of_files_is_refused(tmp_path: Path, line: str, named: str) -> None:
+    table = tmp_path / "corpus.files"
+    table.write_text(f"a.zh\ta.en\t\n{line}\n", encoding="utf-8")
+    options = ["--output", str(tmp_path / "text"), "--source", "zh", "--target", "en"]
+    result = CliRunner().invoke(cli.app, ["read-ldc", str(table), *options])
+    assert isinstance(result.exception, DistillationError)
+    assert "corpus.files: line 2 must name two files" in str(result.exception) and named in str(result.exception)
 
 
 def test_documents_are_not_taken_for_lines(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
