@@ -181,8 +181,9 @@ def summary(results: Mapping[str, Any], tests: Sequence[str]) -> list[str]:
             if all(found):
                 gaps = [gap(seeds) for seeds in found]
                 title = "the teacher" if baseline == "teacher" else methods[baseline]["title"]
-                values = ", ".join(f"{p_value:.3f}" for _, p_value in gaps)
-                line += f" Less {title}: {statistics.fmean(own['mean'] for own, _ in gaps):+.1f} (p = {values})."
+                differences = ", ".join(f"{difference['mean']:+.1f}" for difference, _ in gaps)
+                p_values = ", ".join(f"{p_value:.3f}" for _, p_value in gaps)
+                line += f" Less {title}: {differences} (p = {p_values})."
         lines.append(line)
     return lines
 

@@ -44,16 +44,19 @@ def test_a_curve_goes_on_from_phase_1_and_stands_without_it(tmp_path):
 
 
 def test_the_best_is_chosen_on_the_validation_set_and_its_gain_told_on_the_tests():
-    def row(method, valid, test, gap):
-        against = {"teacher": [None], "kd": [gap and {"bleu": {"difference": gap, "p_value": 0.25}}]}
-        means = (("valid", valid), ("test", test))
-        scores = {name: {"bleu": {"mean": mean}, "against": against} for name, mean in means}
+    here, there = ({"bleu": {"difference": gap, "p_value": p}} for gap, p in ((-1.0, 0.25), (2.0, 0.01)))
+
+    def row(method, *scores):
+        scores = {
+            name: {"bleu": {"mean": mean}, "against": {"teacher": [None], "kd": [against]}}
+            for name, mean, against in zip(("valid", "here", "there"), scores, (None, here, there), strict=True)
+        }
         return {"method": method, "title": method.upper(), "preset": "tiny", "seeds": [1], "scores": scores}
 
-    config = {"methods": {"kd": {"title": "KD"}}, "baselines": ["kd"], "evaluated": ["valid", "test"]}
-    results = {"config": config, "rows": [row("kd", 30.0, 33.0, None), row("wd", 31.0, 32.0, -1.0)]}
-    assert report.summary(results, ["test"]) == [
-        "- **TINY**: WD, 31.0 BLEU (seeds: 1); next are KD -1.0 (1). Less KD: -1.0 (p = 0.250)."
+    config = {"methods": {"kd": {"title": "KD"}}, "baselines": ["kd"], "evaluated": ["valid", "here", "there"]}
+    results = {"config": config, "rows": [row("kd", 30.0, 33.0, 20.0), row("wd", 31.0, 32.0, 22.0)]}
+    assert report.summary(results, ["here", "there"]) == [
+        "- **TINY**: WD, 31.0 BLEU (seeds: 1); next are KD -1.0 (1). Less KD: -1.0, +2.0 (p = 0.250, 0.010)."
     ]
 
 
