@@ -39,5 +39,7 @@ check() {
     echo "For one CPU core of $CPU_TFLOPS TFLOPS in float32; two trainings ran at a time. Constants of the plan were fitted to some of"
     echo "the first experiment's times."
     check multi30k-en-de experiments/multi30k-en-de/config.yaml
+    check en-ro experiments/small.yaml experiments/en-ro/config.yaml
+    check tatoeba-de-en experiments/small.yaml experiments/tatoeba-de-en/config.yaml
 } > experiments/costs.md.writing
 mv experiments/costs.md.writing experiments/costs.md
