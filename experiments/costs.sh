@@ -37,7 +37,7 @@ check() {
     done
     printf '\n## Planned and measured\n\n'
     echo "For one CPU core of $CPU_TFLOPS TFLOPS in float32; two trainings ran at a time. Constants of the plan were fitted to some of"
-    echo "the first experiment's times."
+    echo "the first experiment's times. Measured memory counts what was read of a teacher's cache, which the system may take back."
     check multi30k-en-de experiments/multi30k-en-de/config.yaml
     check en-ro experiments/small.yaml experiments/en-ro/config.yaml
     check tatoeba-de-en experiments/small.yaml experiments/tatoeba-de-en/config.yaml
