@@ -12,10 +12,10 @@ from fairseq.tasks.translation import TranslationTask
 from fairseq_plugins import teachers
 from fairseq_plugins.engine import batches
 from fairseq_plugins.loading import translation_task
-from weightdistill import checkpoint
+from weightdistill import checkpoint, files
+from weightdistill.distillation.soft_labels import TeacherLogits, ensemble, require_temperature
+from weightdistill.distillation.teacher_cache import Labels, TeacherCache, TeacherCaches, collate, write_cache
 from weightdistill.errors import DistillationError
-from weightdistill.soft_labels import TeacherLogits, ensemble, require_temperature
-from weightdistill.teacher_cache import Labels, TeacherCache, TeacherCaches, collate, write_cache
 
 
 def cache_teacher(
@@ -166,8 +166,8 @@ def fingerprints(task: TranslationTask, subset: str) -> dict[str, str]:
     """
     target = task.cfg.target_lang
     return {
-        "targets_sha256": checkpoint.fingerprint(_binarised(task, subset, target)),
-        "dictionary_sha256": checkpoint.fingerprint(_folder(task) / f"dict.{target}.txt"),
+        "targets_sha256": files.fingerprint(_binarised(task, subset, target)),
+        "dictionary_sha256": files.fingerprint(_folder(task) / f"dict.{target}.txt"),
     }
 
 
@@ -175,8 +175,8 @@ def _source_fingerprints(task: TranslationTask, subset: str) -> dict[str, str]:
     """The same of what the teacher read: a cache is gone on with only where that is still so."""
     source = task.cfg.source_lang
     return {
-        "sources_sha256": checkpoint.fingerprint(_binarised(task, subset, source)),
-        "source_dictionary_sha256": checkpoint.fingerprint(_folder(task) / f"dict.{source}.txt"),
+        "sources_sha256": files.fingerprint(_binarised(task, subset, source)),
+        "source_dictionary_sha256": files.fingerprint(_folder(task) / f"dict.{source}.txt"),
     }
 
 

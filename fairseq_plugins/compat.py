@@ -31,8 +31,8 @@ from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import nn
 
 from fairseq_plugins.training_record import peak_memory
-from weightdistill import checkpoint  # declares argparse.Namespace safe
-from weightdistill.layout import is_copy
+from weightdistill import checkpoint, files  # declares argparse.Namespace safe
+from weightdistill.method.layout import is_copy
 
 
 def apply() -> None:
@@ -78,12 +78,12 @@ def _save(state: dict[str, Any], filename: str, async_write: bool = False) -> No
     """`checkpoint_utils.torch_persistent_save` for local files; those of `--write-checkpoints-asynchronously` too."""
     if "extra_state" in state:
         state["extra_state"]["peak_memory"] = peak_memory()
-    with checkpoint.writing(filename, Path(f"{filename}.tmp")) as temporary:
+    with files.writing(filename, Path(f"{filename}.tmp")) as temporary:
         checkpoint.serialise(state, temporary)
 
 
 def _copy(source: str, destination: str, overwrite: bool = False) -> bool:
     """`PathManager.copy` for local files, such that the destination is never half written."""
-    with checkpoint.writing(destination, Path(f"{destination}.tmp")) as temporary:
+    with files.writing(destination, Path(f"{destination}.tmp")) as temporary:
         shutil.copyfile(source, temporary)
     return True

@@ -11,7 +11,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from fairseq_plugins import teachers
 from fairseq_plugins.loading import load_model, translation_task
 from weightdistill import checkpoint
-from weightdistill.engines import (
+from weightdistill.decoding.engines import (
     LONGEST_OUTPUT,
     BatchType,
     CTranslate2Engine,
@@ -50,7 +50,7 @@ class FairseqEngine:
             torch.set_num_threads(threads)
 
     def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
-        """See `weightdistill.engines.Engine.search`."""
+        """See `weightdistill.decoding.engines.Engine.search`."""
 
         def run(filled: list[Pieces]) -> list[list[Hypothesis]]:
             target = self._task.target_dictionary

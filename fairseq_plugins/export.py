@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from fairseq_plugins.loading import TASK_SETTINGS, load_model, translation_task
 from fairseq_plugins.models.generated_transformer import GeneratedTransformerModel
-from weightdistill import __version__, checkpoint
+from weightdistill import __version__, checkpoint, files
 from weightdistill.errors import DistillationError
 
 TOLERANCE = 1e-5
@@ -102,7 +102,7 @@ def export(
         "extra_state": {"epoch": 1, "weightdistill": _provenance(state, source)},
         "last_optimizer_state": None,
     }
-    with checkpoint.writing(output) as temporary, contextlib.ExitStack() as stack:
+    with files.writing(output) as temporary, contextlib.ExitStack() as stack:
         checkpoint.serialise(content, temporary)
         exported = checkpoint.read(temporary)
         reread = load_model(checkpoint.model_config(exported), exported["model"], task, str(output))
@@ -124,8 +124,8 @@ def export(
             if ctranslate2.exists():
                 ctranslate2.replace(converted.with_name("replaced"))  # goes with the temporary folder
             converted.replace(ctranslate2)
-    files = [path for path in (output, ctranslate2, safetensors) if path is not None]
-    return ExportReport(largest_difference=difference, parameters=parameters, files=files)
+    written = [path for path in (output, ctranslate2, safetensors) if path is not None]
+    return ExportReport(largest_difference=difference, parameters=parameters, files=written)
 
 
 def _student_weights(
@@ -162,7 +162,7 @@ def _provenance(state: Mapping[str, Any], source: Path) -> dict[str, Any]:
     model = checkpoint.model_config(state)
     own = {key: value for key, value in model.items() if key.startswith(_OWN_SETTINGS)}
     teachers = (state.get("task_state") or {}).get("teachers", [])
-    return {"version": __version__, "source_sha256": checkpoint.fingerprint(source), "teachers": teachers, **own}
+    return {"version": __version__, "source_sha256": files.fingerprint(source), "teachers": teachers, **own}
 
 
 def _batches(task: TranslationTask, subset: str, count: int, longest: Any) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from weightdistill.matching import Feature
+from weightdistill.distillation.hidden_states import Feature
 
 _ATTENTIONS = {
     "encoder.attention": "self_attn",
@@ -20,7 +20,7 @@ class FeatureRecorder:
 
     Args:
         model: a fairseq Transformer, also within a wrapper of data-parallel training.
-        wanted: features with their layers (see `weightdistill.matching.Match`).
+        wanted: features with their layers (see `weightdistill.distillation.hidden_states.Match`).
         padding: index of the padding symbol.
     """
 

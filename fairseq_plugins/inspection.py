@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from weightdistill import checkpoint
-from weightdistill.layout import canonical, require_known
+from weightdistill import checkpoint, files
+from weightdistill.method.layout import canonical, require_known
 
 _CLASS_ENTRY = re.compile(r"generator\.classes\.(?P<name>[^.]+)\.(?P<entry>\w+)")
 
@@ -24,7 +24,7 @@ def describe(path: Path) -> str:
     state = checkpoint.read(path)
     config = checkpoint.model_config(state)
     weights: Mapping[str, Tensor] = state["model"]
-    lines = [f"{path}  ({path.stat().st_size / 2**20:.1f} MiB, SHA-256 {checkpoint.fingerprint(path)})"]
+    lines = [f"{path}  ({path.stat().st_size / 2**20:.1f} MiB, SHA-256 {files.fingerprint(path)})"]
     for stack in ("encoder", "decoder"):
         fields = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
         layers, width, ffn, heads = (config.get(f"{stack}_{field}", "?") for field in fields)

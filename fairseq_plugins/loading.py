@@ -15,7 +15,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq_plugins import compat
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
-from weightdistill.layout import is_copy
+from weightdistill.method.layout import is_copy
 
 compat.apply()
 

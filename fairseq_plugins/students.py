@@ -18,8 +18,8 @@ from torch import nn
 from fairseq_plugins import compat, teachers
 from fairseq_plugins.teachers import Teacher
 from weightdistill.errors import DistillationError
-from weightdistill.shape import StackShape, TransformerShape, student_shape
-from weightdistill.student_init import initial_student, require_known
+from weightdistill.method.shape import StackShape, TransformerShape, student_shape
+from weightdistill.method.student_init import initial_student, require_known
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
-from weightdistill import checkpoint, layout
+from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
-from weightdistill.shape import TransformerShape
+from weightdistill.method import layout
+from weightdistill.method.shape import TransformerShape
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def read(path: str) -> Teacher:
     languages = {key: task.get(key) or config.get(key) for key in ("source_lang", "target_lang")}
     return Teacher(
         path=path,
-        fingerprint=checkpoint.fingerprint(path),
+        fingerprint=files.fingerprint(path),
         config={**config, **languages},
         data=str(task.get("data") or ""),
         raw_state=state["model"],

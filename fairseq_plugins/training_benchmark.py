@@ -22,11 +22,11 @@ from torch import Tensor
 from fairseq_plugins.students import shape_options
 from fairseq_plugins.teachers import read
 from weightdistill import checkpoint
-from weightdistill.benchmark import Spread, machine, text_table
+from weightdistill.decoding.benchmark import Spread, machine, text_table
+from weightdistill.distillation.losses import distillation_loss
+from weightdistill.distillation.soft_labels import SoftLabels, TeacherLogits, TopKLabels
 from weightdistill.errors import DistillationError
-from weightdistill.losses import distillation_loss
-from weightdistill.shape import TEACHERS, TransformerShape
-from weightdistill.soft_labels import SoftLabels, TeacherLogits, TopKLabels
+from weightdistill.method.shape import TEACHERS, TransformerShape
 
 SENTENCE_LENGTH = 32
 """Source and target tokens of each random sentence."""

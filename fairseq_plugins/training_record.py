@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from weightdistill import checkpoint
+from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
 
 
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
         case [folder]:
             try:
                 summary = record(checkpoint.read(Path(folder) / "checkpoint_last.pt"))
-                checkpoint.write_json(Path(folder) / "training.json", summary)
+                files.write_json(Path(folder) / "training.json", summary)
             except DistillationError as error:
                 sys.exit(f"{folder}: {error}")
         case _:

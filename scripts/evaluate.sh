@@ -36,7 +36,7 @@ mkdir -p "$OUTPUT"
 for name in $TESTS; do
     weightdistill translate "$MODEL" --data "$PREPARED/data-bin" --input "$PREPARED/pieces/$name.$SOURCE" \
         --output "$OUTPUT/$name.pieces" --beam "$BEAM" --length-penalty "$LENGTH_PENALTY"
-    python -m weightdistill.subwords decode "$PREPARED/spm.model" < "$OUTPUT/$name.pieces" > "$OUTPUT/$name.txt"
+    python -m weightdistill.text.subwords decode "$PREPARED/spm.model" < "$OUTPUT/$name.pieces" > "$OUTPUT/$name.txt"
     readarray -t references < <(references "$RAW/$name.$TARGET")
     # shellcheck disable=SC2086 # the names of metrics are words
     weightdistill evaluate "$OUTPUT/$name.txt" "${references[@]/#/--reference=}" \

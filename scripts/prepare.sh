@@ -46,12 +46,12 @@ echo "$sums" > "$OUTPUT/text.sha256"
 echo "$described" > "$OUTPUT/options.txt"
 rm -rf "$OUTPUT/data-bin"
 if [[ ! -e $OUTPUT/spm.model ]]; then
-    python -m weightdistill.subwords train "$OUTPUT/spm" "$VOCAB_SIZE" "$RAW/train.$SOURCE" "$RAW/train.$TARGET"
+    python -m weightdistill.text.subwords train "$OUTPUT/spm" "$VOCAB_SIZE" "$RAW/train.$SOURCE" "$RAW/train.$TARGET"
 fi
 for split in train valid $TESTS; do
     for lang in "$SOURCE" "$TARGET"; do
         readarray -t files < <(references "$RAW/$split.$lang")
-        python -m weightdistill.subwords encode "$OUTPUT/spm.model" < "${files[0]}" > "$OUTPUT/pieces/$split.$lang"
+        python -m weightdistill.text.subwords encode "$OUTPUT/spm.model" < "${files[0]}" > "$OUTPUT/pieces/$split.$lang"
     done
 done
 

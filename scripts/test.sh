@@ -10,6 +10,7 @@ cd "$ROOT"
 ruff check .
 ruff format --check .
 mypy
+lint-imports
 for script in scripts/*.sh experiments/*.sh experiments/*/*.sh .ci/run; do
     bash -n "$script"
 done

@@ -30,7 +30,7 @@ for beam in $BEAMS; do
 done
 python - "$OUTPUT" "$VALID" <<'END'
 import json, pathlib, sys
-from weightdistill.checkpoint import write_json
+from weightdistill.files import write_json
 output, valid = pathlib.Path(sys.argv[1]), sys.argv[2]
 tried = []
 for folder in sorted(pathlib.Path(f"{output}.tried").iterdir()):

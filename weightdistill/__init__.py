@@ -1,4 +1,4 @@
-"""Weight distillation for sequence-to-sequence translation (Lin et al., ACL 2021), on torch alone.
+"""Weight distillation for sequence-to-sequence translation (Lin et al., ACL 2021).
 
 Data flows one way: checkpoint -> weight layout -> groups -> generator -> student state -> checkpoint.
 Nothing in this package knows fairseq; `fairseq_plugins` adapts it to `fairseq-train`.

@@ -5,13 +5,9 @@ checkpoint (`model`, and `cfg` or `args`), not what its weights mean.
 """
 
 import argparse
-import contextlib
-import hashlib
-import json
-import os
+import errno
 import pickle
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ import torch
 from torch import Tensor
 
 from weightdistill.errors import DistillationError
+from weightdistill.files import first_line, writing
 
 # fairseq keeps settings in a Namespace and, with --eval-bleu, counts in numpy arrays, whose module has had two names.
 # Neither holds anything that could run. Declared for the whole process, since torch's context manager would withdraw
@@ -53,12 +50,12 @@ def read(path: str | Path) -> dict[str, Any]:
         if "Unsupported" in reason or "GLOBAL" in reason:
             raise DistillationError(
                 f"checkpoint {path} holds objects other than tensors and settings and was not loaded, since loading "
-                f"them could run code: {_first_line(reason, 'Unsupported', 'GLOBAL')}"
+                f"them could run code: {first_line(reason, 'Unsupported', 'GLOBAL')}"
             ) from error
-        raise DistillationError(f"checkpoint {path} is not a PyTorch file: {_first_line(reason)}") from error
+        raise DistillationError(f"checkpoint {path} is not a PyTorch file: {first_line(reason)}") from error
     except Exception as error:  # damaged files end torch's unpickler in any of a dozen ways, AssertionError included
         raise DistillationError(
-            f"checkpoint {path} cannot be read, it is truncated or not a PyTorch file ({_first_line(str(error))}); "
+            f"checkpoint {path} cannot be read, it is truncated or not a PyTorch file ({first_line(str(error))}); "
             "copy or train it again"
         ) from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
@@ -88,22 +85,6 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
-
-
-def fingerprint(path: str | Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits.
-
-    Raises:
-        DistillationError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with Path(path).open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    except OSError as error:
-        raise DistillationError(f"{path} cannot be read: {error.strerror}; give the path of a file") from error
-    return digest.hexdigest()
 
 
 def fingerprint_tensor(fingerprint: str) -> Tensor:
@@ -136,7 +117,7 @@ def serialise(state: Mapping[str, Any], path: Path) -> None:
         with path.open("wb") as file:  # given a path, torch writes its name into the file, and equal states differ
             torch.save(dict(state), file)
     except RuntimeError as error:  # what torch makes of a full disk
-        raise OSError(str(error)) from error
+        raise OSError(errno.EIO, str(error)) from error
 
 
 def write_safetensors(weights: Mapping[str, Tensor], path: str | Path) -> None:
@@ -152,74 +133,4 @@ def write_safetensors(weights: Mapping[str, Tensor], path: str | Path) -> None:
         try:
             save_file({name: weight.detach().clone().contiguous() for name, weight in weights.items()}, temporary)
         except SafetensorError as error:  # not an OSError, even where the disk is full
-            raise OSError(str(error)) from error
-
-
-@contextlib.contextmanager
-def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends, remove it when it fails.
-
-    Args:
-        path: the file to write.
-        temporary: the temporary path; default: one that no other process takes. A fixed one is for a single writer,
-            which then overwrites what it left when it was killed.
-
-    Raises:
-        DistillationError: the file could not be written.
-    """
-    path = Path(path)
-    temporary = temporary or path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        _quietly(temporary.unlink)
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON; none or all of it.
-
-    Raises:
-        DistillationError: as `write`.
-    """
-    with writing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def require_writable(path: str | Path) -> None:
-    """Make sure that `path` can be written as a file, before there is anything to write; makes its folder.
-
-    Raises:
-        DistillationError: it cannot.
-    """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder, not a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> DistillationError:
-    return DistillationError(
-        f"cannot write {path}: {_first_line(str(error))}; check that the folder is writable and the disk not full"
-    )
-
-
-def _quietly(action: Callable[[], object]) -> None:
-    with contextlib.suppress(OSError):
-        action()
-
-
-def _first_line(text: str, *words: str) -> str:
-    """The first line that holds one of the words, or else the first line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
-    return next((line for line in lines if any(word in line for word in words)), lines[0])
+            raise OSError(errno.EIO, str(error)) from error

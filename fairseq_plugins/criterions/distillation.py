@@ -1,7 +1,7 @@
 """The losses of distillation as one fairseq criterion.
 
-Cross-entropy against the reference, the teacher's soft labels (`weightdistill.losses`), and matches of hidden states
-and attention (`weightdistill.matching`); every way of distilling is a choice of its options.
+Cross-entropy against the reference, the teacher's soft labels (`weightdistill.distillation.losses`), and matches of
+hidden states and attention (`weightdistill.distillation.hidden_states`); its options choose the method.
 """
 
 import contextlib
@@ -20,10 +20,17 @@ from omegaconf import II
 from torch import Tensor, nn
 
 from fairseq_plugins.features import FeatureRecorder
-from weightdistill.errors import DistillationError
-from weightdistill.losses import SOFT_LOSSES, distillation_loss, hardest, require_settings, require_share
-from weightdistill.matching import LOSSES, PRESETS, SCHEDULES, Feature, Match, read_matches, schedule_factor
-from weightdistill.soft_labels import (
+from weightdistill.distillation.hidden_states import (
+    LOSSES,
+    PRESETS,
+    SCHEDULES,
+    Feature,
+    Match,
+    read_matches,
+    schedule_factor,
+)
+from weightdistill.distillation.losses import SOFT_LOSSES, distillation_loss, hardest, require_settings, require_share
+from weightdistill.distillation.soft_labels import (
     TEMPERATURE_SCHEDULES,
     TOP_K_RESTS,
     SoftLabels,
@@ -35,6 +42,7 @@ from weightdistill.soft_labels import (
     mean_logits,
     require_temperature,
 )
+from weightdistill.errors import DistillationError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from fairseq.models import register_model_architecture
 from fairseq.models.transformer.transformer_legacy import base_architecture
 
 from fairseq_plugins import compat, students
-from weightdistill.shape import TEACHERS
+from weightdistill.method.shape import TEACHERS
 
 
 @register_model_architecture("transformer", "student")

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from fairseq_plugins import students, teachers
 from fairseq_plugins.teachers import Teacher
 from weightdistill import checkpoint
-from weightdistill.config import BUNDLES, CHOICES, GeneratorConfig
 from weightdistill.errors import DistillationError
-from weightdistill.generator import WeightGenerator
-from weightdistill.layout import require_known
+from weightdistill.method.config import BUNDLES, CHOICES, GeneratorConfig
+from weightdistill.method.generator import WeightGenerator
+from weightdistill.method.layout import require_known
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from fairseq_plugins import students, teachers
 from fairseq_plugins.caching import CachedLabelsDataset, open_caches
 from fairseq_plugins.callbacks import at_each_checkpoint
+from weightdistill.distillation.teacher_cache import read_settings
 from weightdistill.errors import DistillationError
-from weightdistill.shape import TransformerShape
-from weightdistill.teacher_cache import read_settings
+from weightdistill.method.shape import TransformerShape
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class DistillationTaskConfig(TranslationConfig):
         default=None,
         metadata={
             "help": "start of a student: random, or teacher's layers and what becomes of their widths, as in "
-            "middle:select; or an untrained generator's student (see weightdistill/student_init.py)"
+            "middle:select; or an untrained generator's student (see weightdistill/method/student_init.py)"
         },
     )
     checkpoint_command: Optional[str] = field(

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from weightdistill import checkpoint
-from weightdistill.layout import is_copy
+from weightdistill.method.layout import is_copy
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "fairseq_plugins"

@@ -17,7 +17,7 @@ from fairseq.data import Dictionary
 from fairseq_plugins import students, teachers
 from fairseq_plugins.export import export
 from fairseq_plugins.loading import load_model, translation_task
-from weightdistill import checkpoint
+from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
 
 STAGES = ROOT / "scripts"
@@ -138,7 +138,7 @@ def test_a_generator_of_another_teacher(data: Path, tiny: Training, teacher: Pat
     checkpoint.write(other, tmp_path / "other.pt")
     state = checkpoint.read(tiny.last)
     config = {**checkpoint.model_config(state), "teacher_path": str(tmp_path / "other.pt")}
-    found, wanted = checkpoint.fingerprint(tmp_path / "other.pt"), checkpoint.fingerprint(teacher)
+    found, wanted = files.fingerprint(tmp_path / "other.pt"), files.fingerprint(teacher)
     with pytest.raises(DistillationError, match=rf"teacher with SHA-256 {wanted}, but .*other\.pt has {found}; give"):
         load_model(config, state["model"], translation_task(state, data, "tiny"), "tiny")
 
@@ -203,7 +203,7 @@ def test_a_disk_that_fills_while_training_leaves_the_last_whole_checkpoint(tiny:
     assert re.search(r"DistillationError: cannot write .*\.pt: .*; check that the folder is writable and the disk", log)
     for path in (tmp_path / "save").iterdir():
         checkpoint.read(path)
-    assert checkpoint.fingerprint(tmp_path / "save" / "checkpoint_last.pt") == checkpoint.fingerprint(tiny.last)
+    assert files.fingerprint(tmp_path / "save" / "checkpoint_last.pt") == files.fingerprint(tiny.last)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import torch
 from commands import Corpus, phase1, run
 from test_distilling import Built, student
 
-from weightdistill import checkpoint
+from weightdistill import checkpoint, files
+from weightdistill.distillation.teacher_cache import TeacherCache
 from weightdistill.errors import DistillationError
-from weightdistill.teacher_cache import TeacherCache
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_training_from_a_cache_with_worker_processes(
     log = run(*command, "--max-update", 6, "--num-workers", 1)
     assert "valid on 'valid' subset" in log and " | distillation_loss " in log
     state = checkpoint.read(tmp_path / "checkpoint_last.pt")
-    assert [entry["sha256"] for entry in state["task_state"]["teachers"]] == [checkpoint.fingerprint(teacher)]
+    assert [entry["sha256"] for entry in state["task_state"]["teachers"]] == [files.fingerprint(teacher)]
 
 
 def test_the_teacher_that_a_student_starts_from_is_recorded_beside_that_of_the_cache(
@@ -69,7 +69,7 @@ def test_the_teacher_that_a_student_starts_from_is_recorded_beside_that_of_the_c
     for start, starts in (("random", []), ("last", [tmp_path / "other.pt"])):
         built = Built(from_cache(data, tmp_path, cache, tmp_path / "other.pt", "--student-init", start))
         recorded = [entry["sha256"] for entry in built.task.state_dict()["teachers"]]
-        assert recorded == [checkpoint.fingerprint(path) for path in (teacher, *starts)]
+        assert recorded == [files.fingerprint(path) for path in (teacher, *starts)]
 
 
 @pytest.mark.slow
@@ -204,7 +204,7 @@ def test_a_multilingual_student_learns_from_a_teacher_for_each_pair_that_reads_o
     log = run(*(part for part in command if part != "--disable-validation"), "--combine-val")
     assert "valid on 'valid' subset" in log
     recorded = checkpoint.read(tmp_path / "save" / "checkpoint_last.pt")["task_state"]["teachers"]
-    assert [entry["sha256"] for entry in recorded] == [checkpoint.fingerprint(own) for own, _ in pairs.values()]
+    assert [entry["sha256"] for entry in recorded] == [files.fingerprint(own) for own, _ in pairs.values()]
     with pytest.raises(DistillationError, match="source dictionary of teacher"):  # whose rows would not be its words
         Built([*command, "--student-init", "middle"])
     built = Built(command)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from commands import PLUGIN, Corpus, Training, hypotheses, run
 
-from weightdistill import checkpoint
+from weightdistill import files
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def test_fairseq_interactive_takes_the_phase_1_checkpoint(data: Path, corpus: Co
 
 def test_inspect_shows_the_teacher_and_every_class(tiny: Training, teacher: Path) -> None:
     printed = run("weightdistill", "inspect", tiny.last)
-    assert f"SHA-256 {checkpoint.fingerprint(teacher)}" in printed
+    assert f"SHA-256 {files.fingerprint(teacher)}" in printed
     assert "decoder: 1 layers, width 8, feed-forward 16, 2 heads" in printed
     assert "decoder.encoder_attn.k_proj.weight" in printed and "W_L" in printed
 

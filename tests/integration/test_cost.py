@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fairseq_plugins.loading import translation_task
 from fairseq_plugins.teachers import read
 from weightdistill import checkpoint
-from weightdistill.cost import Model
+from weightdistill.experiment.cost import Model
 
 
 def test_operations_of_a_forward_pass(teacher: Path, data: Path) -> None:

@@ -19,7 +19,7 @@ from fairseq_plugins.features import FeatureRecorder
 from fairseq_plugins.teachers import read
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
-from weightdistill.student_init import initial_student
+from weightdistill.method.student_init import initial_student
 
 MATCHES = [
     {"layer_T": 2, "layer_S": 1, "feature": "decoder.hidden", "loss": "hidden_mse", "proj": "linear", "weight": 2},

@@ -16,8 +16,8 @@ import fairseq_plugins.export as exporting
 from fairseq_plugins.engine import open_engine
 from fairseq_plugins.export import export
 from fairseq_plugins.loading import load_model, translation_task
-from weightdistill import checkpoint
-from weightdistill.engines import CTranslate2Engine, Search, translate
+from weightdistill import checkpoint, files
+from weightdistill.decoding.engines import CTranslate2Engine, Search, translate
 from weightdistill.errors import DistillationError
 
 GENERATE = ["--gen-subset", "test", "--beam", 1, "--cpu", "--required-batch-size-multiple", 1]
@@ -77,8 +77,8 @@ def test_the_export_is_plain_and_says_where_it_comes_from(exported: Path, tiny: 
     assert config["_name"] == "transformer" and state["cfg"]["task"]["_name"] == "translation"
     assert not any(key.startswith(("generator", "teacher", "student")) for key in config)
     provenance = state["extra_state"]["weightdistill"]
-    assert provenance["teachers"] == [{"path": str(teacher), "sha256": checkpoint.fingerprint(teacher)}]
-    assert provenance["source_sha256"] == checkpoint.fingerprint(tiny.last)
+    assert provenance["teachers"] == [{"path": str(teacher), "sha256": files.fingerprint(teacher)}]
+    assert provenance["source_sha256"] == files.fingerprint(tiny.last)
 
 
 def test_a_teacher_can_be_exported_as_it_is(teacher: Path, tmp_path: Path) -> None:

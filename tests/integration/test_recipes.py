@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import BIN, ROOT, run
 
-from weightdistill import checkpoint
+from weightdistill import files
 
 EXPERIMENTS = ROOT / "experiments"
 RECIPES = ["wmt16-en-ro", "nist12-zh-en", "wmt14-en-de-base", "wmt14-en-de-big", "wmt14-en-de-deep"]
@@ -249,7 +249,7 @@ def test_published_archives_are_downloaded_and_become_text(recipe: str, tmp_path
     for archive in served.iterdir():
         script, found = re.subn(
             rf"[0-9a-f]{{64}}( \\\n\s+)http\S*/{archive.name}\n",
-            lambda match, archive=archive: f"{checkpoint.fingerprint(archive)}{match[1]}file://{archive}\n",
+            lambda match, archive=archive: f"{files.fingerprint(archive)}{match[1]}file://{archive}\n",
             script,
         )
         assert found == 1

@@ -30,8 +30,8 @@ from fairseq_plugins.engine import open_engine
 from fairseq_plugins.export import export
 from fairseq_plugins.models import architectures
 from fairseq_plugins.training_record import record
-from weightdistill import checkpoint
-from weightdistill.engines import Search
+from weightdistill import checkpoint, files
+from weightdistill.decoding.engines import Search
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +66,7 @@ def test_a_checkpoint_tells_what_its_training_took(tiny: Training) -> None:
 def test_a_phase_1_checkpoint_names_its_teacher(tiny: Training, teacher: Path) -> None:
     state = checkpoint.read(tiny.last)
     assert checkpoint.model_config(state)["teacher_path"] == str(teacher)
-    assert bytes(state["model"]["teacher_fingerprint"].tolist()).hex() == checkpoint.fingerprint(teacher)
+    assert bytes(state["model"]["teacher_fingerprint"].tolist()).hex() == files.fingerprint(teacher)
 
 
 def test_embeddings_that_a_tiny_student_cannot_share_are_untied_and_said_so(tiny: Training) -> None:
@@ -260,8 +260,8 @@ def test_phase_2_starts_from_the_export_and_learns_from_several_teachers(
     state = checkpoint.read(tmp_path / "phase2" / "checkpoint_last.pt")
     assert state["optimizer_history"][-1]["num_updates"] == 3
     assert [entry["sha256"] for entry in state["task_state"]["teachers"]] == [
-        checkpoint.fingerprint(teacher),
-        checkpoint.fingerprint(second),
+        files.fingerprint(teacher),
+        files.fingerprint(second),
     ]
     before, after = weights_of(generated), weights_of(tmp_path / "phase2" / "checkpoint_last.pt")
     assert before.keys() == after.keys()
@@ -269,7 +269,7 @@ def test_phase_2_starts_from_the_export_and_learns_from_several_teachers(
         torch.testing.assert_close(weight, before[name], atol=1e-5, rtol=0)
     assert any(not torch.equal(weight, before[name]) for name, weight in after.items())
     assert export(tmp_path / "phase2" / "checkpoint_last.pt", tuned).largest_difference == 0
-    assert f"teacher: {second}  (SHA-256 {checkpoint.fingerprint(second)})" in run("weightdistill", "inspect", tuned)
+    assert f"teacher: {second}  (SHA-256 {files.fingerprint(second)})" in run("weightdistill", "inspect", tuned)
     (tmp_path / "source").write_text("\n".join(corpus.sentences("test")[:4]) + "\n", encoding="utf-8")
     decoding = ["--beam", 1, "--cpu", "--input", tmp_path / "source", *TO_DECODE]
     output = run("fairseq-interactive", data, "--path", tuned, *decoding)

@@ -9,9 +9,9 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from weightdistill.config import GeneratorConfig
-from weightdistill.generator import WeightGenerator
-from weightdistill.shape import StackShape, TransformerShape
+from weightdistill.method.config import GeneratorConfig
+from weightdistill.method.generator import WeightGenerator
+from weightdistill.method.shape import StackShape, TransformerShape
 
 settings.register_profile("here", deadline=None)  # another test may be at work on the same core
 settings.load_profile("here")

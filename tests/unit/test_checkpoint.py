@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from weightdistill import checkpoint
+from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
 
 
@@ -192,9 +192,9 @@ def test_a_pytorch_file_that_fairseq_did_not_write_is_refused(tmp_path, content,
 def test_the_fingerprint_is_the_files_sha256(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(random.Random(1).randbytes(3 * 2**20 + 7))
-    assert checkpoint.fingerprint(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert files.fingerprint(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(DistillationError, match="absent cannot be read"):
-        checkpoint.fingerprint(tmp_path / "absent")
+        files.fingerprint(tmp_path / "absent")
 
 
 @pytest.fixture(params=["checkpoint", "safetensors"])
@@ -241,7 +241,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, save, before, full_disk):
 def test_a_failure_while_writing_leaves_what_was_there(tmp_path):
     path = tmp_path / "student"
     path.write_bytes(b"the previous file")
-    with pytest.raises(KeyboardInterrupt), checkpoint.writing(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), files.writing(path) as temporary:
         temporary.write_bytes(b"half")
         assert path.read_bytes() == b"the previous file"
         raise KeyboardInterrupt
@@ -267,4 +267,4 @@ def test_safetensors_hold_a_tied_weight_under_each_name(tmp_path):
 def test_equal_states_become_equal_files(tmp_path):
     for name in ("first.pt", "second.pt"):
         checkpoint.write({"model": {"weight": torch.ones(2)}, "cfg": {"model": {}}}, tmp_path / name)
-    assert checkpoint.fingerprint(tmp_path / "first.pt") == checkpoint.fingerprint(tmp_path / "second.pt")
+    assert files.fingerprint(tmp_path / "first.pt") == files.fingerprint(tmp_path / "second.pt")

@@ -1,0 +1,154 @@
+"""A teacher's predictions on disk: nothing is lost, nothing damaged is believed, and what was done stays done."""
+
+import json
+import resource
+
+import numpy as np
+import pytest
+import torch
+
+from weightdistill.distillation.teacher_cache import (
+    OPEN_SHARDS,
+    Labels,
+    TeacherCache,
+    TeacherCaches,
+    collate,
+    write_cache,
+)
+from weightdistill.errors import DistillationError
+
+LENGTHS = [3, 1, 4, 0, 2]
+SHARDS = [range(0, 2), range(2, 5)]
+VOCABULARY, K = 50, 6
+
+
+def settings(**changes):
+    return {"k": K, "temperature": 2.0, "vocabulary": VOCABULARY, "sentences": len(LENGTHS), "teachers": [], **changes}
+
+
+def distributions() -> list[torch.Tensor]:
+    random = torch.Generator().manual_seed(1)
+    return [torch.randn(length, VOCABULARY, generator=random).mul(3).softmax(-1) for length in LENGTHS]
+
+
+def labels_of(sentences):
+    made = distributions()
+    return [Labels.of(made[index], K) for index in sentences]
+
+
+@pytest.fixture
+def cache(tmp_path):
+    assert write_cache(tmp_path / "cache", settings(), SHARDS, labels_of) == 2
+    return tmp_path / "cache"
+
+
+def test_what_is_read_is_what_the_teacher_said(cache):
+    opened = TeacherCache(cache)
+    assert (len(opened), opened.settings["k"]) == (len(LENGTHS), K)
+    for index, whole in enumerate(distributions()):
+        found = opened.sentence(index)
+        for row in range(LENGTHS[index]):
+            words = sorted(range(VOCABULARY), key=lambda word, row=row, whole=whole: -whole[row, word].item())[:K]
+            assert found.indices[row].tolist() == words
+            assert found.values[row].tolist() == pytest.approx(whole[row, words].tolist(), rel=1e-3)
+            assert found.missing[row] == pytest.approx(1 - whole[row, words].sum().item(), rel=1e-2, abs=1e-3)
+    with pytest.raises(IndexError, match="the cache has 5 sentences, but 5 was asked for"):
+        opened.sentence(5)
+
+
+def test_a_token_of_64_words_takes_at_most_400_bytes(tmp_path):
+    whole = torch.rand(200, 32000).softmax(-1)
+    for vocabulary, kind in ((32000, np.uint16), (70000, np.uint32)):
+        labels = Labels.of(whole if vocabulary == 32000 else torch.rand(200, vocabulary).softmax(-1), 64)
+        assert labels.indices.dtype == kind
+        folder = tmp_path / str(vocabulary)
+        write_cache(folder, settings(k=64, sentences=1), [range(1)], lambda _, labels=labels: [labels])
+        assert sum(path.stat().st_size for path in folder.glob("*.npy")) / 200 <= 400
+
+
+def test_a_batch_is_padded_with_zeros(cache):
+    opened = TeacherCache(cache)
+    batch = collate([opened.sentence(1), opened.sentence(0)], 4)
+    assert batch.indices.shape == (2, 4, K) and batch.indices.dtype == torch.int32
+    assert batch.values.dtype == batch.missing.dtype == torch.float16
+    assert not batch.values[0, 1:].any() and not batch.missing[1, 3:].any()
+    assert batch.values[1, :3].numpy().tolist() == opened.sentence(0).values.tolist()
+
+
+def test_a_cache_of_many_shards_holds_few_files_open(tmp_path):
+    count = OPEN_SHARDS + 72
+    shards = [range(index, index + 1) for index in range(count)]
+    write_cache(tmp_path, settings(sentences=count), shards, lambda sentences: labels_of([sentences.start % 5]))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4 * OPEN_SHARDS + 100, allowed[1]))
+    try:
+        cache = TeacherCache(tmp_path)
+        for index in (*range(count), 0):
+            assert len(cache.sentence(index).missing) == LENGTHS[index % 5]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+
+
+def test_an_interrupted_cache_is_gone_on_with(tmp_path):
+    def interrupted(sentences):
+        if sentences.start:
+            raise KeyboardInterrupt
+        return labels_of(sentences)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(tmp_path, settings(), SHARDS, interrupted)
+    with pytest.raises(DistillationError, match="holds 2 of 5 sentences; run weightdistill cache-teacher once more"):
+        TeacherCache(tmp_path)
+    asked = []
+    assert write_cache(tmp_path, settings(), SHARDS, lambda s: asked.append(s) or labels_of(s)) == 1
+    assert asked == [SHARDS[1]] and len(TeacherCache(tmp_path)) == 5
+    assert write_cache(tmp_path, settings(), SHARDS, labels_of) == 0
+
+
+@pytest.mark.parametrize("change", [{"k": 4}, {"temperature": 1.0}, {"teachers": [{"path": "x", "sha256": "0"}]}])
+def test_a_cache_of_other_settings_is_not_mixed_with_these(cache, change):
+    with pytest.raises(DistillationError, match=f"holds a teacher cache with another {next(iter(change))} .*; remove"):
+        write_cache(cache, settings(**change), SHARDS, labels_of)
+
+
+def test_damage_is_noticed(cache):
+    file = cache / "00001.values.npy"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-3])
+    with pytest.raises(DistillationError, match=rf"00001\.values\.npy must have {len(whole)} bytes, but has"):
+        TeacherCache(cache)
+    file.write_bytes(whole[:-3] + b"abc")
+    with pytest.raises(DistillationError, match=r"00001\.values\.npy has changed since it was written; remove"):
+        write_cache(cache, settings(), SHARDS, labels_of)
+    file.unlink()
+    with pytest.raises(DistillationError, match=r"but is missing; make the cache again"):
+        TeacherCache(cache)
+    for content, message in (("{", "is damaged"), ("[]", "is not of a teacher cache of format")):
+        (cache / "cache.json").write_text(content)
+        with pytest.raises(DistillationError, match=message):
+            TeacherCache(cache)
+    with pytest.raises(DistillationError, match=r"cannot be read: .*; give a folder of weightdistill cache-teacher"):
+        TeacherCache(cache / "absent")
+
+
+def test_a_lost_sentence_is_an_error(tmp_path):
+    with pytest.raises(DistillationError, match="shard 00000 must have labels of 2 sentences, but has 1"):
+        write_cache(tmp_path, settings(), SHARDS, lambda sentences: labels_of(sentences)[:1])
+    assert not (tmp_path / "cache.json").exists()
+
+
+def test_settings_are_readable_by_others(cache):
+    found = json.loads((cache / "cache.json").read_text())
+    assert found["temperature"] == 2.0 and [shard["tokens"] for shard in found["shards"]] == [4, 6]
+
+
+def test_caches_of_several_teachers_follow_one_another(cache, tmp_path):
+    write_cache(tmp_path / "other", settings(sentences=2), [range(2)], lambda _: labels_of([4, 1]))
+    chain = TeacherCaches([TeacherCache(cache), TeacherCache(tmp_path / "other")])
+    assert len(chain) == 7
+    assert [len(chain.sentence(index).missing) for index in range(7)] == [*LENGTHS, LENGTHS[4], LENGTHS[1]]
+    with pytest.raises(IndexError, match="the cache has 7 sentences, but 7 was asked for"):
+        chain.sentence(7)
+    write_cache(tmp_path / "warm", settings(sentences=1, temperature=3.0), [range(1)], lambda _: labels_of([0]))
+    with pytest.raises(DistillationError, match=r"must have the same temperature, but .* has 2\.0 and .*warm 3\.0"):
+        TeacherCaches([TeacherCache(cache), TeacherCache(tmp_path / "warm")])

@@ -1,0 +1,47 @@
+"""Scores by length and by frequency, on lines small enough to count by hand."""
+
+import pytest
+import sacrebleu
+
+from weightdistill.errors import DistillationError
+from weightdistill.evaluation.analysis import bleu_by_length, word_f1_by_frequency
+
+REFERENCES = ["the cat sat on a mat .", "the dog ran far away .", "a bird", "the bird sang all day long , it did ."]
+GOOD = list(REFERENCES)
+BAD = ["the cat sat on the mat .", "a dog ran away .", "the fish", "the bird sang all day , it did ."]
+
+
+def test_each_length_is_scored_as_a_corpus_of_its_own():
+    short, middle, long = bleu_by_length([GOOD, BAD], REFERENCES, edges=(1, 5, 8))
+    assert (short.name, middle.name, long.name) == ("1 to 4", "5 to 7", "8 and more")
+    assert [bucket.count for bucket in (short, middle, long)] == [1, 2, 1]
+    assert middle.scores[0] == pytest.approx(100)
+    assert middle.scores[1] == pytest.approx(sacrebleu.corpus_bleu(BAD[:2], [REFERENCES[:2]]).score)
+    assert bleu_by_length([GOOD], REFERENCES, edges=(50,))[0].scores == [None]
+
+
+def test_lengths_are_cut_into_fifths_of_the_sentences() -> None:
+    lines = ["a " * length for length in (30, *range(1, 20))]
+    buckets = bleu_by_length([lines], lines)
+    assert [(bucket.least, bucket.count) for bucket in buckets] == [(1, 4), (5, 4), (9, 4), (13, 4), (17, 4)]
+    assert [bucket.least for bucket in bleu_by_length([["a b"] * 3], ["a b"] * 3)] == [2]
+
+
+def test_words_are_right_as_often_as_their_reference_has_them():
+    """Frequencies: the 3, bird 2, others below; `a` and `mat` never."""
+    training = ["the the the bird bird cat"]
+    never, seldom, often = word_f1_by_frequency([GOOD, BAD], REFERENCES, training, edges=(0, 1, 3))
+    assert (never.name, seldom.name, often.name) == ("0", "1 to 2", "3 and more")
+    assert often.count == 3 and often.scores[0] == 100
+    # `the`: the references have it 1, 1, 0, 1 times, the translations 2, 0, 1, 1: two are right
+    assert often.scores[1] == pytest.approx(100 * 2 * 2 / (3 + 4))
+    # cat 1 and bird 2 in the references; cat 1 and bird 1 in the translations
+    assert (seldom.count, seldom.scores[1]) == (3, pytest.approx(100 * 2 * 2 / (3 + 2)))
+    assert sum(bucket.count for bucket in (never, seldom, often)) == sum(len(line.split()) for line in REFERENCES)
+
+
+def test_impossible_input_is_refused():
+    with pytest.raises(DistillationError, match="every system must have the 4 lines of the references, but number 1"):
+        bleu_by_length([GOOD, BAD[:3]], REFERENCES)
+    with pytest.raises(DistillationError, match="edges of buckets must rise, but are 5, 1"):
+        word_f1_by_frequency([GOOD], REFERENCES, GOOD, edges=(5, 1))

@@ -1,0 +1,105 @@
+"""Cleaning counts every pair, leaves out what it is told to, and names the line of what it cannot use."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from weightdistill.errors import DistillationError
+from weightdistill.text.corpus import CleanSettings, clean, read_tmx
+
+PAIRS = [
+    ("a dog", "ein Hund"),
+    ("a  dog\t", "ein Hund"),  # the same but for blanks
+    ("a dog", "der Hund"),
+    ("one two three four five", "eins zwei drei vier fünf"),
+    ("yes", "ja ja ja ja"),
+    ("", "nichts"),
+    ("line\u2028separator", "Zeilen\xa0trenner"),
+]
+
+
+def write(folder: Path, pairs: list[tuple[str, str]]) -> tuple[Path, Path]:
+    paths = folder / "raw.en", folder / "raw.de"
+    for side, path in enumerate(paths):
+        path.write_text("".join(f"{pair[side]}\n" for pair in pairs), encoding="utf-8")
+    return paths
+
+
+def cleaned(folder: Path, *paths: Path, **settings: object) -> tuple[dict[str, int], list[str], list[str]]:
+    outputs = folder / "clean.en", folder / "clean.de"
+    counts = clean(*paths, *outputs, CleanSettings(**settings))  # type: ignore[arg-type]
+    return counts.as_dict(), *(path.read_text(encoding="utf-8").split("\n")[:-1] for path in outputs)
+
+
+def test_every_pair_is_kept_or_counted(tmp_path: Path) -> None:
+    settings = {"max_length": 4, "max_ratio": 3, "deduplicate": True, "drop_empty": True}
+    counts, source, target = cleaned(tmp_path, *write(tmp_path, PAIRS), **settings)
+    assert counts == {"pairs": 7, "empty": 1, "too_long": 1, "ratio": 1, "duplicate": 1, "kept": 3}
+    assert source == ["a dog", "a dog", "line separator"]
+    assert target == ["ein Hund", "der Hund", "Zeilen trenner"]
+
+
+def test_without_limits_nothing_is_left_out(tmp_path: Path) -> None:
+    counts, source, _ = cleaned(tmp_path, *write(tmp_path, PAIRS[:5]))
+    assert counts["kept"] == counts["pairs"] == len(source) == 5
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    paths = write(tmp_path, PAIRS[:1])
+    paths[0].write_bytes(b"\xef\xbb\xbf" + paths[0].read_bytes())
+    assert cleaned(tmp_path, *paths)[1] == ["a dog"]
+
+
+def test_gzip_is_read(tmp_path: Path) -> None:
+    paths = write(tmp_path, PAIRS[:1])
+    zipped = tmp_path / "raw.en.gz"
+    zipped.write_bytes(gzip.compress(paths[0].read_bytes()))
+    assert cleaned(tmp_path, zipped, paths[1])[1] == ["a dog"]
+    whole = zipped.read_bytes()
+    for damaged in (whole[:-12], whole[:10] + bytes(byte ^ 0xFF for byte in whole[10:])):
+        zipped.write_bytes(damaged)
+        with pytest.raises(DistillationError, match=r"raw\.en\.gz cannot be read"):
+            cleaned(tmp_path, zipped, paths[1])
+
+
+def test_what_cannot_be_used_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    paths = write(tmp_path, PAIRS)
+    with pytest.raises(DistillationError, match=r"raw\.en: line 6 is empty"):
+        cleaned(tmp_path, *paths)
+    paths[1].write_bytes(b"gut\nschlecht \xe4\n")
+    with pytest.raises(DistillationError, match=r"raw\.de: line 2 is not UTF-8"):
+        cleaned(tmp_path, *paths)
+    paths[1].write_text("nur\nzwei\n")
+    with pytest.raises(DistillationError, match=r"raw\.de ends after 2 and .*raw\.en does not"):
+        cleaned(tmp_path, *paths)
+    with pytest.raises(DistillationError, match=r"no pair of .* is left of 7"):
+        cleaned(tmp_path, *write(tmp_path, PAIRS), max_length=1, max_ratio=1, drop_empty=True)
+    with pytest.raises(DistillationError, match=r"lost cannot be read"):
+        cleaned(tmp_path, tmp_path / "lost", paths[1])
+    assert not list(tmp_path.glob("*clean*"))
+
+
+@pytest.mark.parametrize("settings", [{"max_length": -1}, {"max_ratio": 0.5}])
+def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(DistillationError, match=r"must be 0 or"):
+        CleanSettings(**settings)  # type: ignore[arg-type]
+
+
+TMX = """<?xml version="1.0" encoding="UTF-8" ?>
+<tmx version="1.4"><header srclang="en"/><body>
+<tu><tuv xml:lang="en"><seg>A &amp; <hi>B</hi></seg></tuv><tuv xml:lang="RO"><seg>A
+ și B</seg></tuv></tu>
+<tu><tuv xml:lang="en"><seg>alone</seg></tuv></tu>
+<tu><tuv lang="ro-RO"><seg>doi</seg></tuv>
+<tuv lang="EN-GB"><seg><bpt i="1">{b}</bpt>two<ept i="1">{/b}</ept></seg></tuv></tu>
+</body></tmx>"""
+
+
+def test_translation_memory(tmp_path: Path) -> None:
+    path = tmp_path / "memory.tmx.gz"
+    path.write_bytes(gzip.compress(TMX.encode()))
+    assert list(read_tmx(path, "en", "ro")) == [("A & B", "A și B"), ("two", "doi")]
+    (tmp_path / "broken.tmx").write_text(TMX[:-20])
+    with pytest.raises(DistillationError, match=r"broken\.tmx cannot be read as TMX"):
+        list(read_tmx(tmp_path / "broken.tmx", "en", "ro"))

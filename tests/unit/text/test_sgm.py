@@ -1,0 +1,202 @@
+"""Test sets of NIST and WMT are read whole, aligned by document and segment, and written so that they read the same."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weightdistill.errors import DistillationError
+from weightdistill.text.sgm import TextSet, read, write_translation
+
+SOURCE = """<?xml version="1.0"?>
+<!DOCTYPE mteval SYSTEM "mteval.dtd">
+<srcset setid="mt" srclang="Chinese">
+<DOC docid="A" genre='nw'>
+<hl><seg id=1> 标题 </seg></hl>
+<p>
+<seg id=2>一 &lt;二&gt; &amp;amp; AT&T
+ 三</seg>
+</p>
+</DOC>
+<doc docid=B>
+<seg id="1">四</seg>
+</doc>
+</srcset>
+"""
+REFERENCES = """<refset setid="mt" srclang="Chinese" trglang="English">
+<DOC docid="B" sysid="first"><seg id=1>four</seg></DOC>
+<DOC docid="A" sysid="first"><p><seg id=2>it &apos;s two</seg></p><seg id=1>title</seg></DOC>
+<DOC docid="A" sysid="second"><SEG ID=1>head</SEG><seg id=2><unk> 2 < 3</seg></DOC>
+<DOC docid="B" sysid="second"><seg id=1 /></DOC>
+</refset>
+"""
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gbk"])
+def test_references_come_in_the_order_of_the_source(tmp_path: Path, encoding: str) -> None:
+    (source,) = read(write(tmp_path / "src.sgm", SOURCE, encoding))
+    first, second = read(write(tmp_path / "ref.sgm", REFERENCES))
+    assert (source.kind, source.set_id, source.source_language, len(source)) == ("source", "mt", "Chinese", 3)
+    assert source.lines() == ["标题", "一 <二> &amp; AT&T 三", "四"]
+    assert (first.system, first.target_language) == ("first", "English")
+    assert first.lines(source) == ["title", "it 's two", "four"]
+    assert second.lines(source) == ["head", "<unk> 2 < 3", ""]
+
+
+def test_no_entity_breaks_a_line_and_a_declared_encoding_may_be_narrow(tmp_path: Path) -> None:
+    text = SOURCE.replace("?>", " encoding='GB2312'?>", 1).replace("四", "四&#10;朱镕基&#8232;<!-- x\ny -->")
+    (source,) = read(write(tmp_path / "src.sgm", text, "gbk"))
+    assert source.lines()[2] == "四 朱镕基"
+
+
+def test_several_sets_of_one_file_are_several_references(tmp_path: Path) -> None:
+    text = "".join(
+        f'<refset setid="mt"><doc docid="{document}"{sysid}><seg id="1">{document} {number}</seg></doc></refset>'
+        for number, sysid in enumerate(["", "", ' sysid="x"', ' sysid="x"'])
+        for document in "AB"
+    )
+    sets = read(write(tmp_path / "ref.sgm", f"<mteval>{text}</mteval>"))
+    assert [(found.system, found.lines()) for found in sets] == [
+        ("", ["A 0", "B 0"]),
+        ("#2", ["A 1", "B 1"]),
+        ("x", ["A 2", "B 2"]),
+        ("x#2", ["A 3", "B 3"]),
+    ]
+
+
+def test_xml_of_wmt(tmp_path: Path) -> None:
+    text = """<?xml version='1.0' encoding='utf-8'?>
+<dataset id="newstest2021">
+  <collection id="general">
+  <doc id="d1" origlang="en">
+    <src lang="en"><p><seg id="1">one</seg><seg id="2">two</seg></p></src>
+    <ref lang="de" translator="A"><p><seg id="1">eins</seg><seg id="2">zwei</seg></p></ref>
+    <ref lang="de" translator="B"><p><seg id="1">Eins</seg><seg id="2">Zwei</seg></p></ref>
+    <hyp system="online-X" language="de"><p><seg id="1">ein</seg><seg id="2">zwo</seg></p></hyp>
+  </doc>
+  <doc id="d2" origlang="de">
+    <src lang="en"><p><seg id="1">three</seg></p></src>
+    <ref lang="de" translator="B"><p><seg id="1">Drei</seg></p></ref>
+    <ref lang="de" translator="A"><p><seg id="1">drei</seg></p></ref>
+    <hyp system="online-X" language="de"><p><seg id="1">3</seg></p></hyp>
+  </doc>
+  </collection>
+</dataset>"""
+    sets = read(write(tmp_path / "newstest.xml", text))
+    assert [(str(found), found.lines(sets[0])) for found in sets] == [
+        ("source", ["one", "two", "three"]),
+        ("reference 'A'", ["eins", "zwei", "drei"]),
+        ("reference 'B'", ["Eins", "Zwei", "Drei"]),
+        ("translation 'online-X'", ["ein", "zwo", "3"]),
+    ]
+    assert (sets[0].source_language, sets[1].target_language, sets[1].set_id) == ("en", "de", "newstest2021")
+
+
+@given(
+    st.dictionaries(
+        st.text("ab1-", min_size=1),
+        st.lists(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), min_size=1),
+        min_size=1,
+    )
+)
+def test_what_is_written_reads_the_same(
+    tmp_path_factory: pytest.TempPathFactory, documents: dict[str, list[str]]
+) -> None:
+    source = TextSet("source", "", "set", "Chinese")
+    source.documents = {name: {str(i): "x" for i in range(len(lines))} for name, lines in documents.items()}
+    path = tmp_path_factory.mktemp("sgm") / "tst.sgm"
+    lines = [line for document in documents.values() for line in document]
+    write_translation(path, lines, source, "a & b", "English")
+    (found,) = read(path)
+    assert (found.kind, found.system, found.target_language) == ("translation", "a & b", "English")
+    assert found.lines(source) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SOURCE.replace("</seg>\n</doc>", "\n</doc>"), r"line 12: segment '1' has no end tag"),
+        (SOURCE.replace("id=2>", "id=1>"), r"line 7: document 'A' has segment '1' twice"),
+        (SOURCE.replace("docid=B", "docid=A"), r"line 11: the source has document 'A' twice"),
+        (SOURCE.replace(" id=2", ""), r"line 7: a segment must have an id"),
+        (SOURCE.replace(" docid=B", ""), r"line 11: a document must have a docid"),
+        (SOURCE.replace("<doc docid=B>", ""), r"line 12: a segment is in no document"),
+        ("no tags at all", r"holds no segments"),
+    ],
+)
+def test_broken_file_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DistillationError, match=rf"src\.sgm.*{message}"):
+        read(write(tmp_path / "src.sgm", text))
+
+
+@pytest.mark.parametrize("head", ["<DOC docid=A>", "<DOC>\n<DOCID> A </DOCID>", "<doc>\n<docno>A</docno>"])
+def test_documents_may_be_in_no_set(tmp_path: Path, head: str) -> None:
+    text = f"{head}\n<TEXT><p id=1>\n<seg id=1> one </seg>\n<seg id=2> two </seg>\n</p></TEXT>\n</DOC>\n"
+    (found,) = read(write(tmp_path / "text.sgm", text + text.replace("A", "B", 1) if "=A" in head else text))
+    assert found.kind == "text"
+    assert found.documents["A"] == {"1": "one", "2": "two"}
+    with pytest.raises(DistillationError, match=r"line 1: a segment is in no document"):
+        read(write(tmp_path / "nameless.sgm", "<DOC><seg id=1> one </seg></DOC>"))
+
+
+def test_missing_and_superfluous_segments_are_named(tmp_path: Path) -> None:
+    (source,) = read(write(tmp_path / "src.sgm", SOURCE))
+    for old, new, message in (
+        ("<seg id=1>title</seg>", "", r"document 'A', segment '1' is in the source, but not in the reference 'first'"),
+        ("<seg id=1>four", "<seg id=7>x</seg><seg id=1>four", r"segment '7' is in the reference 'first', but not in"),
+        ('docid="B" sysid="first"', 'docid="C" sysid="first"', r"document 'B' is in the source, but not in the ref"),
+    ):
+        first, _ = read(write(tmp_path / "ref.sgm", REFERENCES.replace(old, new)))
+        with pytest.raises(DistillationError, match=message):
+            first.lines(source)
+
+
+def test_english_in_latin_1_does_not_become_chinese(tmp_path: Path) -> None:
+    path = write(tmp_path / "ref.sgm", REFERENCES.replace("four", "Peña"), "latin-1")
+    with pytest.raises(DistillationError, match=r"line 2 is not utf-8, and no set is Chinese; name the"):
+        read(path)
+    assert read(path, "latin-1")[0].documents["B"]["1"] == "Peña"
+
+
+def test_references_may_have_an_encoding_of_their_own(tmp_path: Path) -> None:
+    source = write(tmp_path / "src.sgm", SOURCE, "gb18030")
+    references = write(tmp_path / "ref.sgm", REFERENCES.replace("four", "Peña"), "latin-1")
+    (own,) = read(source, "gb18030", "latin-1")
+    assert own.lines()[0] == "标题"
+    assert read(references, "gb18030", "latin-1")[0].documents["B"]["1"] == "Peña"
+
+
+def test_an_empty_segment_is_named(tmp_path: Path) -> None:
+    first, second = read(write(tmp_path / "ref.sgm", REFERENCES))
+    first.require_text()
+    with pytest.raises(DistillationError, match="document 'B', segment '1' of the reference 'second' is empty"):
+        second.require_text()
+
+
+def test_encoding_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "src.sgm"
+    path.write_bytes(SOURCE.encode() + b"\xff\xff")
+    with pytest.raises(DistillationError, match=r"line 15 is not utf-8 nor gb18030"):
+        read(path)
+    path.write_bytes(SOURCE.replace("?>", " encoding='UTF-8'?>", 1).encode("gbk"))
+    with pytest.raises(DistillationError, match=r"line 5 is not UTF-8; name"):
+        read(path)
+    path.write_bytes(SOURCE.encode())
+    with pytest.raises(DistillationError, match=r"line 5 is not ascii"):
+        read(path, "ascii")
+    with pytest.raises(DistillationError, match=r"encoding must be one that Python knows, but is 'klingon'"):
+        read(path, "klingon")
+    with pytest.raises(DistillationError, match=r"lost\.sgm cannot be read"):
+        read(tmp_path / "lost.sgm")
+
+
+def test_another_number_of_translations_is_refused(tmp_path: Path) -> None:
+    (source,) = read(write(tmp_path / "src.sgm", SOURCE))
+    with pytest.raises(DistillationError, match="each of the 3 segments, but there are 2"):
+        write_translation(tmp_path / "tst.sgm", ["a", "b"], source, "x", "English")

@@ -1,0 +1,1 @@
+"""Engines that translate, and a fair measurement of their speed."""

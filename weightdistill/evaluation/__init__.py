@@ -1,0 +1,1 @@
+"""Scores of translations, their significance, and where two systems differ."""

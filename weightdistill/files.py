@@ -1,0 +1,127 @@
+"""Writes files whole or not at all, and reads text files; imports nothing but the standard library."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from weightdistill.errors import DistillationError
+
+_WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+@contextlib.contextmanager
+def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path next to `path`; rename it to `path` when the block ends, remove it when the block fails.
+
+    Args:
+        path: The file to write.
+        temporary: The temporary path; default: a name that no other process takes, on this host or another. A fixed
+            one is for a single writer, which then overwrites what it left behind when it was killed.
+
+    Raises:
+        DistillationError: The file could not be written. Other errors of the block pass through unchanged, such as
+            that of an input that it cannot read.
+    """
+    path = Path(path)
+    temporary = temporary or path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _WRITE_ERRORS and str(error.filename) != str(temporary):
+            raise
+        raise _cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as indented JSON; none or all of it.
+
+    Raises:
+        DistillationError: as `write`.
+    """
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def require_writable(path: str | Path) -> None:
+    """Make sure that `path` can be written as a file, before there is anything to write; makes its folder.
+
+    Raises:
+        DistillationError: it cannot.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder, not a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def fingerprint(path: str | Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits.
+
+    Raises:
+        DistillationError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise DistillationError(f"{path} cannot be read: {error.strerror}; give the path of a file") from error
+    return digest.hexdigest()
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Read a UTF-8 text file as lines; only line feeds (and a carriage return before them) end a line.
+
+    Raises:
+        DistillationError: the file is missing, unreadable, empty, or not UTF-8.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DistillationError(f"{path} cannot be read: {error.strerror}; give the path of a text file") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DistillationError(f"{path}: line {line} is not UTF-8; convert the file first") from error
+    if not text.strip():
+        raise DistillationError(f"{path} is empty; it must hold one sentence a line")
+    # Not splitlines(): it would also break lines at characters such as U+2028, and the sides would no longer align.
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def first_line(text: str, *words: str) -> str:
+    """The first line that holds one of the words, or else the first line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
+    return next((line for line in lines if any(word in line for word in words)), lines[0])
+
+
+def _cannot_write(path: Path, error: OSError) -> DistillationError:
+    return DistillationError(
+        f"cannot write {path}: {first_line(error.strerror or str(error))}; check that the folder is writable "
+        "and the disk not full"
+    )
