@@ -155,11 +155,12 @@ def plan(
     import torch
 
     from weightdistill.experiment.cost import Machine
-    from weightdistill.experiment.plan import check_table, read_config
+    from weightdistill.experiment.plan import check_table
     from weightdistill.experiment.plan import plan as run
+    from weightdistill.experiment.settings import read
 
     require_writable(json_file)
-    settings = read_config(config)
+    settings = read(config)
     here = torch.cuda.device_count()
     if gpus is None:
         gpus = here

@@ -7,16 +7,18 @@ fairseq is known to reach, and were not measured. Knows settings, no data and no
 
 import math
 import shlex
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import yaml
+from tabulate import tabulate
 
 from weightdistill.errors import DistillationError
 from weightdistill.experiment.cost import Machine, Model, generator_cost
-from weightdistill.method.shape import TEACHERS, StackShape, TransformerShape, student_shape
+from weightdistill.experiment.schema import NO_GENERATOR, REAL, Settings, SizeSettings
+from weightdistill.experiment.units import duration, size
+from weightdistill.method.shape import TEACHERS, TransformerShape, student_shape
 
 EFFICIENCY = {"cpu": 0.75, "cuda": 0.25}
 """Share of the speed of a large matrix product that a training reaches."""
@@ -72,26 +74,24 @@ class Plan:
 
     def table(self) -> str:
         """The stages as text, with their sum."""
-        from weightdistill.decoding.benchmark import text_table
-
         rows = [
             [
                 stage.name,
                 f"{stage.updates:,}",
                 f"{stage.tokens:,.0f}",
                 f"{stage.parameters:,}",
-                _duration(stage.seconds),
-                _size(stage.memory),
-                _size(stage.disk),
+                duration(stage.seconds),
+                size(stage.memory),
+                size(stage.disk),
             ]
             for stage in self.stages
         ]
         total = sum(stage.seconds for stage in self.stages), sum(stage.disk for stage in self.stages)
         largest = max(stage.memory for stage in self.stages)
-        rows.append(["all, one after the other", "", "", "", _duration(total[0]), _size(largest), _size(total[1])])
+        rows.append(["all, one after the other", "", "", "", duration(total[0]), size(largest), size(total[1])])
         heads = ["stage", "updates", "tokens each", "parameters", "time", "memory", "disk"]
         speed = f"{self.machine.operations_per_second / 1e12:.2f}e12 operations a second"
-        return "\n".join([text_table(heads, rows), f"on {self.machine.devices} {self.machine.kind} with {speed}"])
+        return "\n".join([_text_table(heads, rows), f"on {self.machine.devices} {self.machine.kind} with {speed}"])
 
     def against(self, results: Mapping[str, Any]) -> list["Check"]:
         """The plan beside a run of it.
@@ -134,142 +134,126 @@ class Check:
 
 def check_table(checks: Sequence[Check]) -> str:
     """Estimates, measurements and their ratios as text."""
-    from weightdistill.decoding.benchmark import text_table
-
     rows = []
     for check in checks:
-        time = _duration(check.planned_seconds), _duration(check.measured_seconds)
+        time = duration(check.planned_seconds), duration(check.measured_seconds)
         row = [check.system, *time, f"{check.planned_seconds / check.measured_seconds:.2f}"]
-        row.append(_size(check.planned_memory))
+        row.append(size(check.planned_memory))
         if check.measured_memory:
-            row += [_size(check.measured_memory), f"{check.planned_memory / check.measured_memory:.2f}"]
+            row += [size(check.measured_memory), f"{check.planned_memory / check.measured_memory:.2f}"]
         rows.append([*row, "", ""][:7])
-    return text_table(["system", "time planned", "measured", "ratio", "memory planned", "measured", "ratio"], rows)
+    return _text_table(["system", "time planned", "measured", "ratio", "memory planned", "measured", "ratio"], rows)
 
 
-def read_config(paths: Sequence[Path]) -> dict[str, Any]:
-    """The settings of an experiment: YAML files, of which later ones add to and replace what earlier ones say.
-
-    Raises:
-        DistillationError: a file that cannot be read, or that holds no settings.
-    """
-    merged: dict[str, Any] = {}
-    for path in paths:
-        try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise DistillationError(f"{path} cannot be read as settings: {' '.join(str(error).split())}") from error
-        if not isinstance(found, dict):
-            raise DistillationError(f"{path} must hold an experiment's settings, but holds {type(found).__name__}")
-        merged = _merge(merged, found)
-    return merged
+def _text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    alignment = ["left", *["right"] * (len(heads) - 1)]
+    return tabulate(rows, heads, "plain", colalign=alignment, disable_numparse=True)
 
 
-def plan(config: Mapping[str, Any], machine: Machine) -> Plan:
-    """What each stage of an experiment takes; preparation, evaluation and benchmarks are left out.
+def plan(settings: Settings, machine: Machine) -> Plan:
+    """Estimate what each stage of an experiment takes; preparation, evaluation and benchmarks are left out.
 
     Args:
-        config: its settings, with `size`: the number of `pairs` and of target `tokens` of the training data.
-        machine: what trains.
+        settings: The experiment's settings, with `size`.
+        machine: What trains.
 
     Raises:
-        DistillationError: settings that lack something, or that name no known shape.
+        DistillationError: Settings that lack something, or that name no known shape.
     """
-    for field in ("size", "teacher", "students", "methods", "vocabulary"):
-        if field not in config:
-            raise DistillationError(f"the settings lack {field}; give all files of the experiment, the last one last")
-    return Plan(list(_stages(config, machine)), machine)
+    if settings.size is None:
+        raise DistillationError("a plan needs the size of the training data; add size: {pairs: N, tokens: N}")
+    return Plan(list(_stages(settings, settings.size, machine)), machine)
 
 
-def _stages(config: Mapping[str, Any], machine: Machine) -> Iterator[Stage]:
-    pairs, tokens = config["size"]["pairs"], config["size"]["tokens"]
-    reduced = config.get("reduced", {})
-    training = reduced.get("training", "")
-    shared = config.get("options", "")
-    options = _options(shared, config["teacher"]["options"], reduced.get("teacher", ""), training)
-    teacher = _teacher(options, config["vocabulary"])
-    yield _training("teacher", options, tokens, teacher, machine)
-    corpora = {"real": 1.0}
-    for name, corpus in config.get("corpora", {}).items():
-        how = _options(corpus["options"])
-        corpora[name] = float(how.get("real", 1)) + float(how.get("distilled", 1))
-        yield _decoding(f"corpus {name}", pairs, tokens / pairs, int(how.get("beam", 5)), teacher, machine)
-    for words in sorted({int(method["cache"]) for method in config["methods"].values() if method.get("cache")}):
-        yield _caching(words, tokens, teacher, machine)
-    for name, method in config["methods"].items():
-        data = tokens * corpora[method.get("data", "real")]
-        cached = bool(method.get("cache"))
-        weight = method.get("weight", config["distillation"]["weight"])
-        at_work = teacher if weight and not cached else None
-        for preset, seeds in method.get("students", config["students"]).items():
+def _stages(settings: Settings, size: SizeSettings, machine: Machine) -> Iterator[Stage]:
+    options = _training_options(settings.teacher_options())
+    teacher = _teacher(options, settings.vocabulary)
+    yield _training("teacher", options, size.tokens, teacher, machine)
+    epochs = {REAL: 1.0}  # sizes of the corpora, that of the real data being 1
+    for name, corpus in settings.corpora.items():
+        options = _translation_options(corpus.options)
+        epochs[name] = options.real + options.distilled
+        yield _decoding(f"corpus {name}", size.pairs, size.tokens / size.pairs, options.beam, teacher, machine)
+    for words in sorted({method.cache for method in settings.methods.values() if method.cache}):
+        yield _caching(words, size.tokens, teacher, machine)
+    for name, method in settings.methods.items():
+        running_teacher = teacher if method.weight and not method.cache else None
+        for preset, seeds in method.students.items():
             student = replace(teacher, shape=student_shape(preset, teacher.shape))
-            kinds = ("phase1", "phase2") if "generator" in method else ("student",)
-            for kind in kinds:
-                key = f"{kind}_options"
-                how = _options(shared, config[key], method.get("options", ""), method.get(key, ""), training)
-                label = f"{name} {preset}" + (f", {kind[:-1]} {kind[-1]}" if kind != "student" else "")
-                generated_from = teacher if kind == "phase1" and method["generator"] != "none" else None
-                stage = _training(label, how, data, student, machine, at_work, generated_from)
-                times = len(seeds)
+            for stage_name in method.stages:
+                generates = stage_name == "phase1" and method.generator != NO_GENERATOR
+                label = f"{name} {preset}" + (f", phase {stage_name[-1]}" if stage_name != "student" else "")
+                stage = _training(
+                    label,
+                    _training_options(settings.stage_options(name, stage_name)),
+                    size.tokens * epochs[method.data],
+                    student,
+                    machine,
+                    running_teacher,
+                    teacher if generates else None,
+                )
                 yield replace(
                     stage,
-                    name=stage.name + (f" ({times} seeds)" if times > 1 else ""),
+                    name=stage.name + (f" ({len(seeds)} seeds)" if len(seeds) > 1 else ""),
                     system=f"{name} {preset}",
-                    seeds=times,
-                    seconds=stage.seconds * times,
-                    disk=stage.disk * times,
+                    seeds=len(seeds),
+                    seconds=stage.seconds * len(seeds),
+                    disk=stage.disk * len(seeds),
                 )
 
 
 def _training(
     name: str,
-    options: Mapping[str, str],
+    options: Namespace,
     tokens: float,
     model: Model,
     machine: Machine,
-    teacher: Model | None = None,
+    running_teacher: Model | None = None,
     generated_from: Model | None = None,
 ) -> Stage:
-    largest = float(options.get("max-tokens", 4096))
-    passes = int(options.get("update-freq", 1))
-    if "batch-tokens" in options:  # as `passes` of scripts/common.sh
-        batch = float(options["batch-tokens"])
-        passes = math.ceil(batch / (largest * machine.devices))
-        largest = batch // (passes * machine.devices)
-    per_update = largest * FILLED * machine.devices * passes
-    updates = int(options["max-update"]) if "max-update" in options else 10**9
-    if "max-epoch" in options:
-        updates = min(updates, math.ceil(int(options["max-epoch"]) * tokens / per_update))
-    if updates == 10**9:
+    """One training of a model, of `tokens` target tokens per epoch."""
+    tokens_per_pass, passes = options.max_tokens, options.update_freq
+    if options.batch_tokens is not None:  # as `passes` of scripts/common.sh
+        passes = math.ceil(options.batch_tokens / (tokens_per_pass * machine.devices))
+        tokens_per_pass = options.batch_tokens // (passes * machine.devices)
+    tokens_per_update = tokens_per_pass * FILLED * machine.devices * passes
+    limits = [options.max_update] if options.max_update else []
+    if options.max_epoch:
+        limits.append(math.ceil(options.max_epoch * tokens / tokens_per_update))
+    if not limits:
         raise DistillationError(f"{name}: the options must have --max-update or --max-epoch")
+    updates = min(limits)
     length = 30.0
-    operations = 3 * model.operations(per_update, per_update, length)
-    trained, layers = model.parameters(), 3.0 * model.layers()
-    if teacher is not None:
-        operations += teacher.operations(per_update, per_update, length)
-        layers += teacher.layers()
+    flops = 3 * model.operations(tokens_per_update, tokens_per_update, length)
+    student_parameters, layers = model.parameters(), 3.0 * model.layers()
+    if running_teacher is not None:
+        flops += running_teacher.operations(tokens_per_update, tokens_per_update, length)
+        layers += running_teacher.layers()
     seconds = LAYER_SECONDS[machine.kind] * layers / 3 * passes
-    own = trained
+    trained_parameters = student_parameters
     if generated_from is not None:
-        own, of_generator = generator_cost(generated_from, model)
-        operations += 3 * of_generator * passes * machine.devices
-    seconds += operations / machine.devices / (machine.operations_per_second * EFFICIENCY[machine.kind])
-    half = machine.kind == "cuda"
-    numbers = 2 if half else 4
-    logits = largest * model.vocabulary * (LOGIT_BYTES[machine.kind] + (numbers if teacher is not None else 0))
-    state = own * (20 if half else 16) + (trained * 4 if generated_from is not None else 0)
-    frozen = sum(other.parameters() for other in (teacher, generated_from) if other is not None) * 4
-    kept = 2 + int(options.get("keep-last-epochs", 0)) + int(options.get("keep-interval-updates", 0))
+        trained_parameters, generator_flops = generator_cost(generated_from, model)
+        flops += 3 * generator_flops * passes * machine.devices
+    seconds += flops / machine.devices / (machine.operations_per_second * EFFICIENCY[machine.kind])
+    half_precision = machine.kind == "cuda"
+    bytes_per_number = 2 if half_precision else 4
+    bytes_per_logit = LOGIT_BYTES[machine.kind] + (bytes_per_number if running_teacher is not None else 0)
+    state = trained_parameters * (20 if half_precision else 16)
+    state += student_parameters * 4 if generated_from is not None else 0
+    frozen = sum(teacher.parameters() for teacher in (running_teacher, generated_from) if teacher is not None) * 4
+    activations = model.activations(tokens_per_pass) * bytes_per_number
+    logits = tokens_per_pass * model.vocabulary * bytes_per_logit
+    checkpoints = 2 + options.keep_last_epochs + options.keep_interval_updates
     return Stage(
         name=name,
         system=name,
         seeds=1,
         updates=updates,
-        tokens=per_update,
-        parameters=own,
+        tokens=tokens_per_update,
+        parameters=trained_parameters,
         seconds=updates * seconds,
-        memory=PROCESS_BYTES[machine.kind] + state + frozen + model.activations(largest) * numbers + logits,
-        disk=kept * 12 * own,
+        memory=PROCESS_BYTES[machine.kind] + state + frozen + activations + logits,
+        disk=checkpoints * 12 * trained_parameters,
     )
 
 
@@ -293,52 +277,60 @@ def _caching(words: int, tokens: float, teacher: Model, machine: Machine) -> Sta
     return Stage(f"cache of {words} words", "", 1, 1, tokens, teacher.parameters(), seconds, memory, disk)
 
 
-def _teacher(options: Mapping[str, str], vocabulary: int) -> Model:
-    arch = options.get("arch", "")
-    preset = "base" if arch in ("", "transformer") else arch.removeprefix("teacher_")
-    names = {"layers": "layers", "width": "embed-dim", "ffn": "ffn-embed-dim", "heads": "attention-heads"}
-    if preset not in TEACHERS and not all(
-        f"{stack}-{name}" in options for stack in ("encoder", "decoder") for name in names.values()
-    ):
+def _teacher(options: Namespace, vocabulary: int) -> Model:
+    preset = "base" if options.arch == "transformer" else options.arch.removeprefix("teacher_")
+    sizes = {
+        (stack, field): getattr(options, f"{stack}_{option}")
+        for stack in ("encoder", "decoder")
+        for field, option in _SHAPE_OPTIONS.items()
+    }
+    if preset not in TEACHERS and None in sizes.values():
         known = ", ".join(f"teacher_{name}" for name in TEACHERS)
         raise DistillationError(
-            f"teacher's --arch must be one of {known}, or all sizes of both stacks be given, but it is {arch!r}"
+            f"teacher's --arch must be one of {known}, or all sizes of both stacks be given, but it is {options.arch!r}"
         )
     stacks = {}
     for stack in ("encoder", "decoder"):
-        own = getattr(TEACHERS.get(preset, TEACHERS["base"]), stack)
-        values = {field: int(options.get(f"{stack}-{name}", getattr(own, field))) for field, name in names.items()}
-        stacks[stack] = StackShape(**values)
-    tied = "decoder" if "share-decoder-input-output-embed" in options else "none"
-    tied = "all" if "share-all-embeddings" in options else tied
-    pre_norm = preset == "deep" or "encoder-normalize-before" in options
-    return Model(TransformerShape(**stacks), vocabulary, tied, pre_norm)
+        defaults = getattr(TEACHERS.get(preset, TEACHERS["base"]), stack)
+        given = {field: sizes[stack, field] for field in _SHAPE_OPTIONS if sizes[stack, field] is not None}
+        stacks[stack] = replace(defaults, **given)
+    tied = "decoder" if options.share_decoder_input_output_embed else "none"
+    tied = "all" if options.share_all_embeddings else tied
+    return Model(TransformerShape(**stacks), vocabulary, tied, preset == "deep" or options.encoder_normalize_before)
 
 
-def _options(*texts: str) -> dict[str, str]:
-    """Command-line options by name; of several the last one counts, as in argparse. Switches are empty."""
-    found: dict[str, str] = {}
-    words = [word for text in texts for word in shlex.split(text)]
-    for index, word in enumerate(words):
-        if word.startswith("--"):
-            following = words[index + 1] if index + 1 < len(words) else "--"
-            found[word[2:]] = "" if following.startswith("--") else following
-    return found
+_SHAPE_OPTIONS = {"layers": "layers", "width": "embed_dim", "ffn": "ffn_embed_dim", "heads": "attention_heads"}
+"""What fairseq calls the fields of a StackShape."""
 
 
-def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(first)
-    for key, value in second.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
+def _training_options(text: str) -> Namespace:
+    """The options of fairseq-train that a plan depends on."""
+    parser = _parser()
+    parser.add_argument("--arch", default="transformer")
+    for stack in ("encoder", "decoder"):
+        for option in _SHAPE_OPTIONS.values():
+            parser.add_argument(f"--{stack}-{option.replace('_', '-')}", type=int)
+    for switch in ("share-all-embeddings", "share-decoder-input-output-embed", "encoder-normalize-before"):
+        parser.add_argument(f"--{switch}", action="store_true")
+    for option, default in (("max-tokens", 4096), ("batch-tokens", None), ("update-freq", 1)):
+        parser.add_argument(f"--{option}", type=int, default=default)
+    for option in ("max-update", "max-epoch", "keep-last-epochs", "keep-interval-updates"):
+        parser.add_argument(f"--{option}", type=int, default=0)
+    return parser.parse_known_args(shlex.split(text))[0]
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 600:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 36_000 else f"{seconds / 3600:.0f} h"
+def _translation_options(text: str) -> Namespace:
+    """The options of scripts/translate.sh that a plan depends on, with that script's defaults."""
+    parser = _parser()
+    for option, default in (("real", 1), ("distilled", 1), ("beam", 5)):
+        parser.add_argument(f"--{option}", type=int, default=default)
+    return parser.parse_known_args(shlex.split(text))[0]
 
 
-def _size(size: float) -> str:
-    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
+def _parser() -> ArgumentParser:
+    def refuse(message: str) -> NoReturn:
+        raise DistillationError(f"options cannot be planned: {message}")
+
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.error = refuse  # type: ignore[method-assign]  # which would end the process
+    return parser

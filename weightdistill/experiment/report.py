@@ -25,7 +25,7 @@ import numpy as np
 
 from weightdistill import checkpoint
 from weightdistill.evaluation.analysis import Bucket, bleu_by_length, word_f1_by_frequency
-from weightdistill.experiment.results import gap, markdown, name_of, spread
+from weightdistill.experiment.tables import Table, gap, name_of, spread
 from weightdistill.files import read_lines, writing
 
 COLOURS = matplotlib.color_sequences["tab20"]  # dark and light in turn
@@ -217,7 +217,7 @@ def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
     ]
     text += [*summary(results, tests), ""]
     text += [
-        *markdown(heads, lines),
+        Table(heads, lines).markdown(),
         "",
         "Bits a token: negative log-likelihood of the validation set at the end of the training. "
         "Differences with their significance, signatures and versions: `table.md`.",

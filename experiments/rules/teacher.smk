@@ -1,0 +1,100 @@
+# The teacher, and what it says of the training data: translated corpora and cached predictions.
+
+
+rule teacher:
+    input:
+        "prepared/data-bin/done",
+    output:
+        "teacher/training.json",
+    threads: SETTINGS.teacher.threads
+    resources:
+        gpu=SETTINGS.gpus,
+    params:
+        options=SETTINGS.teacher_options(),
+    message:
+        "training the teacher, logs/teacher.log"
+    shell:
+        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/train_teacher.sh --data prepared/data-bin --output teacher "
+        "-- {params.options} &>> logs/teacher.log"
+
+
+rule average:
+    input:
+        "{folder}/training.json",
+    output:
+        "{folder}/average.pt",
+    log:
+        "logs/average-{folder}.log",
+    params:
+        last=lambda wildcards: (
+            SETTINGS.teacher.average
+            if wildcards.folder == "teacher"
+            else SETTINGS.average
+        ),
+    message:
+        "averaging the last checkpoints in {wildcards.folder}"
+    shell:
+        "{SCRIPTS:q}/average.sh --checkpoints {wildcards.folder} --last {params.last} --output {output} &>> {log}"
+
+
+rule shard:
+    # One part of a translated corpus. Different machines may decode the parts.
+    input:
+        model="exported/teacher/ctranslate2/model.bin",
+        prepared="prepared/data-bin/done",
+    output:
+        "corpora/{corpus}/shards/{part}-of-{parts}.jsonl",
+    log:
+        "logs/corpus-{corpus}-{part}-of-{parts}.log",
+    resources:
+        gpu=SETTINGS.gpus,
+    params:
+        options=lambda wildcards: SETTINGS.corpora[wildcards.corpus].options,
+    message:
+        "translating part {wildcards.part} of {wildcards.parts} of the training data with the teacher, {wildcards.corpus}"
+    shell:
+        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/translate.sh --prepared prepared {LANGUAGES} "
+        "--model exported/teacher/ctranslate2 --output corpora/{wildcards.corpus} {params.options} "
+        "--shards {wildcards.parts} --only {wildcards.part} &>> {log}"
+
+
+rule corpus:
+    input:
+        shards=lambda wildcards: [
+            f"corpora/{wildcards.corpus}/shards/{part}-of-{SETTINGS.corpora[wildcards.corpus].shards}.jsonl"
+            for part in range(SETTINGS.corpora[wildcards.corpus].shards)
+        ],
+    output:
+        "corpora/{corpus}/data-bin/done",
+    log:
+        "logs/corpus-{corpus}.log",
+    threads: 2
+    params:
+        options=lambda wildcards: SETTINGS.corpora[wildcards.corpus].options,
+        shards=lambda wildcards: SETTINGS.corpora[wildcards.corpus].shards,
+    message:
+        "the translated corpus {wildcards.corpus}"
+    shell:
+        "OMP_NUM_THREADS=1 {SCRIPTS:q}/translate.sh --prepared prepared {LANGUAGES} "
+        "--model exported/teacher/ctranslate2 --output corpora/{wildcards.corpus} {params.options} "
+        "--shards {params.shards} --threads {threads} &>> {log}"
+
+
+rule cache:
+    input:
+        teacher="teacher/average.pt",
+        data="prepared/data-bin/done",
+    output:
+        touch("caches/{words}/{subset}.done"),  # an interrupted cache itself must stay, to be resumed
+    log:
+        "logs/cache-{words}-{subset}.log",
+    resources:
+        gpu=SETTINGS.gpus,
+    params:
+        temperature=f"{SETTINGS.distillation.temperature:g}",
+    message:
+        "caching the teacher's top {wildcards.words} words per token, {wildcards.subset}"
+    shell:
+        "OMP_NUM_THREADS={threads} weightdistill cache-teacher {input.teacher} --data prepared/data-bin "
+        "--subset {wildcards.subset} --output caches/{wildcards.words} --top-k {wildcards.words} "
+        "--temperature {params.temperature} &>> {log}"

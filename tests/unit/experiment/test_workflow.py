@@ -1,0 +1,83 @@
+"""Names and places in a workflow, as the Snakefile and the gathering of results ask for them."""
+
+from pathlib import Path
+
+import pytest
+
+from weightdistill.experiment import workflow
+from weightdistill.experiment.schema import Settings
+from weightdistill.experiment.settings import resolve
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return resolve(
+        {
+            **dict.fromkeys(("name", "source", "target", "raw"), "x"),
+            "vocabulary": 700,
+            "teacher": {"options": "--max-update 1"},
+            "tests": ["test"],
+            "evaluated": ["test"],
+            "students": {"tiny": [1, 2], "small": [1]},
+            "corpora": {"translated": {}},
+            "methods": {
+                "plain": {"title": "plain", "weight": 0, "data": "translated"},
+                "kd": {"title": "KD", "cache": 64, "options": "--matches {experiment}/matches.yaml"},
+                "wd": {"title": "WD", "generator": "paper", "students": {"tiny": [2], "small": [1]}},
+                "control": {"title": "control", "generator": "none", "students": {"tiny": [2]}},
+            },
+            "baselines": ["kd"],
+            "timed": "wd",
+            "student_options": "--lr 1",
+        }
+    )
+
+
+def test_a_student_is_a_method_in_a_shape_with_a_seed(settings: Settings) -> None:
+    students = ["plain-tiny-1", "plain-tiny-2", "plain-small-1", "kd-tiny-1", "kd-tiny-2", "kd-small-1"]
+    assert workflow.students(settings) == [*students, "wd-tiny-2", "wd-small-1", "control-tiny-2"]
+    assert workflow.systems(settings)[0] == "teacher"
+    assert workflow.method_of(workflow.student_name("copied-restart", "tiny", 3)) == "copied-restart"
+
+
+def test_one_student_of_each_shape_is_timed(settings: Settings) -> None:
+    assert workflow.timed(settings) == {None: "teacher", "tiny": "wd-tiny-2", "small": "wd-small-1"}
+
+
+def test_baselines_are_compared_within_a_shape_and_seed(settings: Settings) -> None:
+    groups = workflow.compared(settings)
+    assert groups.pop("teacher") == workflow.systems(settings)
+    assert groups == {
+        "kd-tiny-1": ["kd-tiny-1", "plain-tiny-1"],
+        "kd-tiny-2": ["kd-tiny-2", "plain-tiny-2", "wd-tiny-2", "control-tiny-2"],
+        "kd-small-1": ["kd-small-1", "plain-small-1", "wd-small-1"],
+    }
+
+
+def test_places_follow_the_methods_stages(settings: Settings) -> None:
+    assert workflow.data_folder(settings, "plain") == "corpora/translated/data-bin"
+    assert workflow.data_folder(settings, "wd") == "prepared/data-bin"
+    assert workflow.training_folders(settings, "teacher") == ["teacher"]
+    assert workflow.training_folders(settings, "kd-tiny-1") == ["students/kd-tiny-1"]
+    assert workflow.training_folders(settings, "wd-tiny-2") == ["phase1/wd-tiny-2", "phase2/wd-tiny-2"]
+    assert workflow.exported_checkpoint(settings, "teacher") == "teacher/average.pt"
+    assert workflow.exported_checkpoint(settings, "wd-tiny-2") == "phase2/wd-tiny-2/checkpoint_best.pt"
+    settings.average = 5
+    assert workflow.exported_checkpoint(settings, "kd-tiny-1") == "students/kd-tiny-1/average.pt"
+
+
+def test_options_of_a_training_name_the_experiment_and_the_cache(settings: Settings) -> None:
+    options = workflow.training_options(settings, "kd", "student", Path("/with blank"))
+    assert options == "--lr 1 --matches '/with blank'/matches.yaml --teacher-cache caches/64"
+    assert workflow.distillation_options(settings, "plain") == "--distillation-weight 0 --temperature 1"
+
+
+def test_the_control_trains_no_generator(settings: Settings) -> None:
+    assert workflow.first_stage(settings, "wd") == "phase1.sh --generator paper"
+    assert workflow.first_stage(settings, "control") == "train_student.sh"
+
+
+def test_a_search_is_tuned_where_there_is_a_choice(settings: Settings) -> None:
+    assert not workflow.is_tuned(settings)
+    settings.evaluation.beam = [4, 6]
+    assert workflow.is_tuned(settings)

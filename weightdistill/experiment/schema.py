@@ -1,0 +1,250 @@
+"""What an experiment may set: a dataclass for each part of its `config.yaml`, with defaults.
+
+`weightdistill.experiment.settings` reads and checks them. The annotations are those that OmegaConf 2.0 knows as well,
+which official fairseq brings.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Dict, List, Optional
+
+from omegaconf import MISSING
+
+NO_GENERATOR = "none"
+"""The `generator` of a method whose two phases both train the student itself: the control of weight distillation."""
+REAL = "real"
+"""The name of the real training data, beside those of the corpora that the teacher helped to make."""
+
+
+@dataclass
+class SizeSettings:
+    """Size of the training data, which only the plan needs."""
+
+    pairs: int = MISSING
+    """Sentence pairs."""
+    tokens: int = MISSING
+    """Target tokens."""
+
+
+@dataclass
+class TeacherSettings:
+    """The teacher's training."""
+
+    options: str = MISSING
+    """Options of fairseq-train."""
+    threads: int = 1
+    """CPU threads."""
+    average: int = 5
+    """How many of the last checkpoints are averaged."""
+
+
+@dataclass
+class DistillationSettings:
+    """The teacher's part in the loss, unless a method says otherwise."""
+
+    weight: float = 0.5
+    """Share of the teacher's term, within [0, 1]."""
+    temperature: float = 1.0
+    """Softens both distributions."""
+
+
+@dataclass
+class CorpusSettings:
+    """A corpus that the teacher translates."""
+
+    shards: int = 1
+    """Parts that are decoded one by one."""
+    options: str = ""
+    """Options of scripts/translate.sh."""
+
+
+@dataclass
+class MethodSettings:
+    """One way to train students: a row of the table for each preset."""
+
+    title: str = MISSING
+    """Name in tables and pictures."""
+    group: str = ""
+    """Heading of the report under which the method stands."""
+    variant: bool = False
+    """Whether the report folds the method away."""
+    note: str = ""
+    """A sentence for the report that explains the title."""
+    data: str = REAL
+    """`real`, or the name of a corpus."""
+    weight: Optional[float] = None
+    """Share of the teacher's term in the loss; default: that of `distillation`."""
+    temperature: Optional[float] = None
+    """Default: that of `distillation`."""
+    cache: Optional[int] = None
+    """Take the soft labels from a cache of this many words per token; default: run the teacher."""
+    generator: Optional[str] = None
+    """Bundle of generator options, or `none` for two phases without a generator; default: one phase without."""
+    options: str = ""
+    """Options of fairseq-train in every stage."""
+    student_options: str = ""
+    """Those of the only stage of a method in one phase."""
+    phase1_options: str = ""
+    """Those of phase 1."""
+    phase2_options: str = ""
+    """Those of phase 2."""
+    students: Dict[str, Any] = field(default_factory=dict)
+    """Seeds by preset; default: those of the experiment."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The trainings of a student, in their order: `student`, or `phase1` and `phase2`."""
+        return ("student",) if self.generator is None else ("phase1", "phase2")
+
+
+@dataclass
+class EvaluationSettings:
+    """How systems are scored and compared."""
+
+    beam: Any = 5
+    """Beam size, or several, of which the validation set chooses."""
+    length_penalty: Any = 1.0
+    """Exponent of the length that scores are divided by, or several, of which the validation set chooses."""
+    metrics: str = "bleu chrf"
+    """Names of metrics, separated by blanks."""
+    test: str = "randomisation"
+    """The paired test; `bootstrap` is one-sided, as in Moses' script."""
+    resamples: int = 1000
+    """Of the paired test."""
+    paper: str = ""
+    """Options of `weightdistill evaluate` that give BLEU as the experiment's paper computed it."""
+    comet: str = ""
+    """Checkpoint of a COMET model, for the metric `comet`."""
+
+
+@dataclass
+class BenchmarkSettings:
+    """How decoding is timed; see scripts/benchmark.sh."""
+
+    beam: int = 4
+    """Beam size."""
+    batches: str = "1 64"
+    """Batch sizes in sentences, separated by blanks."""
+    sentences: int = 200
+    """How many sentences of the first test set are decoded."""
+    repetitions: int = 3
+    """Measurements of each model at each batch size."""
+    threads: int = 1
+    """CPU threads."""
+
+
+@dataclass
+class ReducedSettings:
+    """Options that come after all others where a recipe is only tried out."""
+
+    teacher: str = ""
+    """Of the teacher's training alone."""
+    training: str = ""
+    """Of every training."""
+
+
+@dataclass
+class PaperFigures:
+    """What a paper reports for a student."""
+
+    size: float = MISSING
+    """Parameters of the student / teacher."""
+    speed: float = MISSING
+    """Decoding speed of the student / teacher."""
+    teacher: float = MISSING
+    """BLEU less the teacher's."""
+    kd: float = MISSING
+    """BLEU less the KD student's."""
+
+
+@dataclass
+class Settings:
+    """All settings of an experiment; `weightdistill.experiment.settings` makes them."""
+
+    name: str = MISSING
+    """Name of its folder in experiments/."""
+    source: str = MISSING
+    """Source language, which is the ending of its files."""
+    target: str = MISSING
+    """Target language."""
+    raw: str = MISSING
+    """Command that writes the raw text; {experiment} is the experiment's folder, {output} where to write."""
+    tests: List[str] = MISSING
+    """Test sets."""
+    evaluated: List[str] = MISSING
+    """Sets on which systems are scored: of the tests and `valid`."""
+    vocabulary: int = MISSING
+    """Joint subword pieces."""
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    students: Dict[str, Any] = MISSING
+    """Seeds by preset."""
+    methods: Dict[str, MethodSettings] = MISSING
+    """Methods by name."""
+    baselines: List[str] = field(default_factory=list)
+    """Methods that all others of the same preset and seed are compared with."""
+    timed: str = MISSING
+    """The method whose students are timed, one for each preset."""
+    student_options: str = ""
+    """Options of fairseq-train for methods in one phase."""
+    phase1_options: str = ""
+    """The same for phase 1."""
+    phase2_options: str = ""
+    """The same for phase 2."""
+    title: str = ""
+    """Title of the report; default: the name."""
+    description: str = ""
+    """A sentence or two for the report, on the data."""
+    references: Optional[int] = None
+    """Translations of each sentence of valid and tests, where there are several."""
+    size: Optional[SizeSettings] = None
+    options: str = ""
+    """Options of fairseq-train in every training, before its own."""
+    average: Optional[int] = None
+    """How many of a student's last checkpoints are averaged; default: take the best on the validation set."""
+    gpus: int = 0
+    """GPUs of a machine, all of which a training takes."""
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    corpora: Dict[str, CorpusSettings] = field(default_factory=dict)
+    """Corpora by name that the teacher translates."""
+    pictured: List[str] = field(default_factory=list)
+    """Methods that the report's pictures show; default: all."""
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    benchmark: BenchmarkSettings = field(default_factory=BenchmarkSettings)
+    reduced: ReducedSettings = field(default_factory=ReducedSettings)
+    paper: Dict[str, PaperFigures] = field(default_factory=dict)
+    """What the paper reports, by preset."""
+
+    def stage_options(self, method: str, stage: str) -> str:
+        """All options of fairseq-train for a training of a student; of equal options the last one counts.
+
+        Args:
+            method: Name of the method.
+            stage: One of `MethodSettings.stages`.
+        """
+        settings = self.methods[method]
+        parts = [self.options, getattr(self, f"{stage}_options")]
+        parts += [settings.options, getattr(settings, f"{stage}_options"), self.reduced.training]
+        return " ".join(part for part in parts if part)
+
+    def teacher_options(self) -> str:
+        """All options of fairseq-train for the teacher."""
+        parts = self.options, self.teacher.options, self.reduced.teacher, self.reduced.training
+        return " ".join(part for part in parts if part)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain dictionaries, lists, strings and numbers; `resolve` is the reverse."""
+        return asdict(self)
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal digits, of all that influences results: not titles, notes and the machine's GPUs."""
+        settings = {name: value for name, value in self.as_dict().items() if name not in _OF_THE_EXPERIMENT_ALONE}
+        settings["methods"] = {
+            name: {key: value for key, value in method.items() if key not in _OF_THE_REPORT_ALONE}
+            for name, method in settings["methods"].items()
+        }
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+_OF_THE_EXPERIMENT_ALONE = {"title", "description", "pictured", "gpus"}
+_OF_THE_REPORT_ALONE = {"title", "group", "variant", "note"}

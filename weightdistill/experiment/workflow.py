@@ -1,0 +1,127 @@
+"""Names and places in the workflow of an experiment: which systems there are, and which files its rules read and write.
+
+`experiments/Snakefile` and the gathering of results agree because both ask here. All paths are relative to the
+workflow's folder. Knows settings; runs nothing.
+"""
+
+import shlex
+from pathlib import Path
+
+from weightdistill.experiment.schema import NO_GENERATOR, REAL, Settings
+
+TEACHER = "teacher"
+"""The system that is no student."""
+
+
+def student_name(method: str, preset: str, seed: int | str) -> str:
+    """The name of a student, METHOD-PRESET-SEED."""
+    return f"{method}-{preset}-{seed}"
+
+
+def method_of(student: str) -> str:
+    """The method of a student."""
+    return student.rsplit("-", 2)[0]
+
+
+def students(settings: Settings) -> list[str]:
+    """All students: each method in its presets, with its seeds."""
+    return [
+        student_name(name, preset, seed)
+        for name, method in settings.methods.items()
+        for preset, seeds in method.students.items()
+        for seed in seeds
+    ]
+
+
+def systems(settings: Settings) -> list[str]:
+    """The teacher and all students."""
+    return [TEACHER, *students(settings)]
+
+
+def timed(settings: Settings) -> dict[str | None, str]:
+    """The system that is timed for each preset, since speed depends on the shape alone; the teacher for None."""
+    presets = settings.methods[settings.timed].students
+    return {
+        None: TEACHER,
+        **{preset: student_name(settings.timed, preset, seeds[0]) for preset, seeds in presets.items()},
+    }
+
+
+def compared(settings: Settings) -> dict[str, list[str]]:
+    """For the teacher and each student of a baseline: itself, and the systems that paired tests set against it."""
+    groups = {TEACHER: systems(settings)}
+    for baseline in settings.baselines:
+        for preset, seeds in settings.methods[baseline].students.items():
+            for seed in seeds:
+                others = [
+                    name
+                    for name, method in settings.methods.items()
+                    if name != baseline and seed in method.students.get(preset, [])
+                ]
+                names = [student_name(name, preset, seed) for name in [baseline, *others]]
+                groups[names[0]] = names
+    return groups
+
+
+def data_folder(settings: Settings, method: str) -> str:
+    """The binarised data that a method trains on."""
+    data = settings.methods[method].data
+    return "prepared/data-bin" if data == REAL else f"corpora/{data}/data-bin"
+
+
+def cache_folder(settings: Settings, method: str) -> str | None:
+    """The cached predictions of the teacher that a method learns from, if any."""
+    words = settings.methods[method].cache
+    return None if words is None else f"caches/{words}"
+
+
+def training_folders(settings: Settings, system: str) -> list[str]:
+    """Where the trainings of a system lie, in their order."""
+    if system == TEACHER:
+        return [TEACHER]
+    names = {"student": "students"}
+    return [f"{names.get(stage, stage)}/{system}" for stage in settings.methods[method_of(system)].stages]
+
+
+def exported_checkpoint(settings: Settings, system: str) -> str:
+    """The checkpoint that is exported: an average of the last ones, or the best on the validation set."""
+    folder = training_folders(settings, system)[-1]
+    averaged = system == TEACHER or settings.average is not None
+    return f"{folder}/{'average' if averaged else 'checkpoint_best'}.pt"
+
+
+def training_options(settings: Settings, method: str, stage: str, experiment: Path) -> str:
+    """All options of fairseq-train for a training of a student, in the shell's syntax.
+
+    Args:
+        settings: Of the experiment.
+        method: Name of the method.
+        stage: One of `MethodSettings.stages`.
+        experiment: Folder of the experiment, for which options write {experiment}.
+    """
+    options = settings.stage_options(method, stage).replace("{experiment}", shlex.quote(str(experiment)))
+    if folder := cache_folder(settings, method):
+        options += f" --teacher-cache {folder}"
+    return options
+
+
+def distillation_options(settings: Settings, method: str) -> str:
+    """Options of the stages on the teacher's part in a method's loss."""
+    chosen = settings.methods[method]
+    return f"--distillation-weight {chosen.weight:g} --temperature {chosen.temperature:g}"
+
+
+def first_stage(settings: Settings, method: str) -> str:
+    """The script of a method's first phase: it trains a generator, or in the control the student itself."""
+    generator = settings.methods[method].generator
+    return "train_student.sh" if generator == NO_GENERATOR else f"phase1.sh --generator {generator}"
+
+
+def is_tuned(settings: Settings) -> bool:
+    """Whether beam and length penalty are chosen on the validation set, for each system."""
+    return len(settings.evaluation.beam) * len(settings.evaluation.length_penalty) > 1
+
+
+def score_endings(settings: Settings) -> list[str]:
+    """Endings of the files of scores; the second one has BLEU as the experiment's paper computed it."""
+    return ["json", "paper.json"] if settings.evaluation.paper else ["json"]
