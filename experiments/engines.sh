@@ -15,10 +15,16 @@ need --experiment "$EXPERIMENT"; need --work "$WORK"
 [[ -e $EXPERIMENT/config.yaml ]] || die "$EXPERIMENT has no config.yaml; --experiment must be a folder of experiments/"
 [[ -e $WORK/exported/teacher/model.pt ]] || die "$WORK has no exported/teacher; run the experiment's workflow first"
 RESULTS=$(cd "$EXPERIMENT" && pwd)/results/engines
-read -r SOURCE TARGET TEST < <(python -c "
-import sys, yaml
-config = yaml.safe_load(open(sys.argv[1]))
-print(config['source'], config['target'], config['evaluated'][0])" "$EXPERIMENT/config.yaml")
+SETTINGS=$WORK/settings.json
+[[ -e $SETTINGS ]] || SETTINGS=$EXPERIMENT/config.yaml
+read -r SOURCE TARGET TEST < <(python - "$SETTINGS" <<'END'
+import sys
+from pathlib import Path
+from weightdistill.experiment.settings import read
+settings = read([Path(sys.argv[1])])
+print(settings.source, settings.target, settings.evaluated[0])
+END
+)
 mkdir -p "$RESULTS"
 cd "$WORK"
 

@@ -1,28 +1,30 @@
 #!/usr/bin/env bash
-# Chooses options on the validation set: short trainings of TINY under each of some options in turn, one seed unless the
-# options say another. Resumes where it was interrupted.
+# Chooses options on the validation set: short trainings of TINY under each of several options in turn, with one seed unless the
+# options name another. Interrupted, it resumes.
 #
-#   experiments/sweep.sh --experiment DIR --name NAME --work DIR [--epochs N] [--jobs N]
+#   experiments/sweep.sh --experiment DIR --name NAME --work DIR [--configfile FILE] [--epochs N] [--jobs N]
 #
-#   --experiment DIR  a folder with config.yaml and sweeps/
-#   --name NAME       reads sweeps/NAME.txt, a stage (student or phase1) and its options in each line, {experiment} for
-#                     the folder of the experiment; writes results/NAME.tsv: validation loss in bits a token before the
-#                     first update, after 500 and at the end, and at the end the reference's alone (nll_loss), which
-#                     means the same whatever the soft labels are
-#   --work DIR        the folder of the experiment's workflow, with prepared/ and teacher/average.pt in it
-#   --epochs N        length of each training (default: 1)
-#   --jobs N          trainings at a time, each on one thread (default: 1)
+#   --experiment DIR   a folder with sweeps/
+#   --name NAME        reads sweeps/NAME.txt, a stage (student or phase1) and its options in each line, {experiment} for the
+#                      folder of the experiment; writes results/NAME.tsv: validation loss in bits per token before the first
+#                      update, after 500 and at the end, and at the end that of the references alone (nll_loss), which means
+#                      the same whatever the soft labels are
+#   --work DIR         the folder of the experiment's workflow, with prepared/ and teacher/average.pt in it
+#   --configfile FILE  the experiment's settings, in Snakemake's order (may be repeated; default: DIR/config.yaml)
+#   --epochs N         length of each training (default: 1)
+#   --jobs N           trainings at a time, each on one thread (default: 1)
 source "$(dirname "$0")/../scripts/common.sh"
 
-EXPERIMENT='' NAME='' WORK='' EPOCHS=1 JOBS=1
+EXPERIMENT='' NAME='' WORK='' CONFIGFILE='' EPOCHS=1 JOBS=1
 options "$@"
 need --experiment "$EXPERIMENT"; need --name "$NAME"; need --work "$WORK"
-[[ -e $EXPERIMENT/config.yaml ]] || die "$EXPERIMENT has no config.yaml; --experiment must be a folder of experiments/"
 EXPERIMENT=$(cd "$EXPERIMENT" && pwd)
 [[ -e $EXPERIMENT/sweeps/$NAME.txt ]] \
     || die "there is no $EXPERIMENT/sweeps/$NAME.txt; --name must be one of: $(ls "$EXPERIMENT/sweeps")"
 [[ -e $WORK/teacher/average.pt ]] || die "$WORK has no teacher/average.pt; run the experiment's workflow first"
-mapfile -t VARIANTS < <(grep -v '^#' "$EXPERIMENT/sweeps/$NAME.txt")
+readarray -t VARIANTS < <(grep -v '^#' "$EXPERIMENT/sweeps/$NAME.txt")
+readarray -t CONFIGFILES <<< "${CONFIGFILE:-$EXPERIMENT/config.yaml}"
+readarray -t CONFIGFILES < <(realpath "${CONFIGFILES[@]}")
 cd "$WORK"
 
 # folder VARIANT: where the training lies
@@ -30,20 +32,30 @@ folder() {
     echo "sweeps/$EPOCHS/${1//[ :\/]/_}"
 }
 
-# training STAGE OUTPUT OPTIONS...: one run of a stage with the experiment's own hyper-parameters and these
+# hyperparameters STAGE: those of the experiment for every training of that stage, one word a line
+hyperparameters() {
+    python - "$1" "${CONFIGFILES[@]}" <<'END'
+import shlex, sys
+from pathlib import Path
+from weightdistill.experiment.settings import read
+settings = read([Path(path) for path in sys.argv[2:]])
+print(*shlex.split(f"{settings.options} {getattr(settings, sys.argv[1] + '_options')}"), sep="\n")
+END
+}
+
+# training STAGE OUTPUT OPTIONS...: one run of a stage with the experiment's hyper-parameters and these
 training() {
-    local read_options="
-import sys, yaml
-config = yaml.safe_load(open(sys.argv[1]))
-print(config.get('options', ''), config['${1}_options'])"
     local -A script=([student]=train_student [phase1]=phase1)
-    eval "local own=($(python -c "$read_options" "$EXPERIMENT/config.yaml"))"
+    local text words
+    [[ -v script[$1] ]] || die "a variant must begin with student or phase1, but is $1 ${*:3}"
+    text=$(hyperparameters "$1") || die "the settings cannot be used: ${CONFIGFILES[*]}"
+    readarray -t words <<< "$text"
     OMP_NUM_THREADS=1 "$ROOT/scripts/${script[$1]}.sh" --data prepared/data-bin --teacher teacher/average.pt \
-        --output "$2" --distillation-weight 0.5 -- "${own[@]}" --max-epoch "$EPOCHS" --seed 1 "${@:3}" &>> "$2.log" \
+        --output "$2" --distillation-weight 0.5 -- "${words[@]}" --max-epoch "$EPOCHS" --seed 1 "${@:3}" &>> "$2.log" \
         || die "the training failed; see $WORK/$2.log"
 }
 
-# measure VARIANT: the loss of the start itself, with a learning rate of nothing, and then the training
+# measure VARIANT: the loss of the start itself, with a learning rate of 0, and then the training
 measure() {
     local words folder
     read -ra words <<< "${1//\{experiment\}/$EXPERIMENT}"
@@ -54,22 +66,24 @@ measure() {
     echo "measured: $1"
 }
 
-# losses LOG: numbers of updates, validation losses and nll_losses in a training's log
-losses() {
-    sed -n "s/.*valid on 'valid' subset | loss \([0-9.]*\) | nll_loss \([0-9.]*\) .*num_updates \([0-9]*\).*/\3 \1 \2/p" "$1"
-}
-
 in_parallel "$JOBS" measure "${VARIANTS[@]}"
-mkdir -p "$EXPERIMENT/results"
-{
-    printf 'options\tupdate 0\tupdate 500\tafter %s epochs\tnll_loss\n' "$EPOCHS"
-    for variant in "${VARIANTS[@]}"; do
-        folder=$(folder "$variant")
-        [[ -e $folder/training.json ]] || die "$variant was not measured; see $WORK/$folder.log"
-        printf '%s\t%s\t%s\t%s\t%s\n' "$variant" "$(losses "$folder-0.log" | tail -n 1 | cut -d ' ' -f 2)" \
-            "$(losses "$folder.log" | awk '$1 == 500 { print $2 }' | tail -n 1)" \
-            "$(losses "$folder.log" | tail -n 1 | cut -d ' ' -f 2)" "$(losses "$folder.log" | tail -n 1 | cut -d ' ' -f 3)"
-    done
-} > "$EXPERIMENT/results/$NAME.tsv.writing"
-mv "$EXPERIMENT/results/$NAME.tsv.writing" "$EXPERIMENT/results/$NAME.tsv"
+for variant in "${VARIANTS[@]}"; do
+    folder=$(folder "$variant")
+    [[ -e $folder/training.json ]] || die "$variant was not measured; see $WORK/$folder.log"
+    printf '%s\t%s\n' "$variant" "$folder"
+done > "sweeps/$NAME.folders"
+python - "sweeps/$NAME.folders" "$EPOCHS" "$EXPERIMENT/results/$NAME.tsv" <<'END'
+import sys
+from pathlib import Path
+from weightdistill.experiment.training_log import validations
+from weightdistill.files import read_lines, writing
+folders, epochs, output = sys.argv[1:]
+lines = [["options", "update 0", "update 500", f"after {epochs} epochs", "nll_loss"]]
+for variant, folder in (line.split("\t") for line in read_lines(folders)):
+    start, trained = validations(Path(f"{folder}-0/train.log")), validations(Path(folder, "train.log"))
+    after_500 = [validation.loss for validation in trained if validation.updates == 500]
+    lines.append([variant, start[-1].loss, *(after_500 or [""]), trained[-1].loss, trained[-1].nll_loss])
+with writing(output) as temporary:
+    temporary.write_text("".join("\t".join(map(str, line)) + "\n" for line in lines), encoding="utf-8")
+END
 cat "$EXPERIMENT/results/$NAME.tsv"

@@ -3,11 +3,11 @@
 # one form, Chinese segmented (jieba), training pairs filtered. What was left out is counted in OUTPUT/counts.json, and of
 # each corpus in OUTPUT/counts.NAME.json.
 #
-#   scripts/clean.sh --train "A B" --valid PREFIX --tests "NAME=PREFIX ..." --source LANG --target LANG --output DIR [options]
+#   scripts/clean.sh --train PREFIX --valid PREFIX --test NAME=PREFIX --source LANG --target LANG --output DIR [options]
 #
-#   --train "A B"        prefixes of parallel text, A.LANG or A.LANG.gz for both languages, a sentence a line
+#   --train PREFIX       parallel text, PREFIX.LANG or PREFIX.LANG.gz for both languages, a sentence a line (may be repeated)
 #   --valid PREFIX       the validation set, PREFIX.LANG for both languages; its references may be PREFIX.LANG.0, ...
-#   --tests "NAME=P .."  the test sets in that form, and the names that they get
+#   --test NAME=PREFIX   a test set in that form, and the name that it gets (may be repeated)
 #   --source LANG        source language
 #   --target LANG        target language
 #   --output DIR         receives train, valid and the test sets, each with both languages as endings; of the sets' sources
@@ -21,9 +21,9 @@
 # empty line there is an error. Punctuation is normalised in sources alone: students must write what references have.
 source "$(dirname "$0")/common.sh"
 
-TRAIN='' VALID='' TESTS='' SOURCE='' TARGET='' OUTPUT='' SEGMENT=jieba MAX_LENGTH=175 MAX_RATIO=9 THREADS=2
+TRAIN='' VALID='' TEST='' SOURCE='' TARGET='' OUTPUT='' SEGMENT=jieba MAX_LENGTH=175 MAX_RATIO=9 THREADS=2
 options "$@"
-need --train "$TRAIN"; need --valid "$VALID"; need --tests "$TESTS"
+need --train "$TRAIN"; need --valid "$VALID"; need --test "$TEST"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 [[ $SEGMENT == jieba || $SEGMENT == characters ]] || die "--segment must be jieba or characters, but is $SEGMENT"
 
@@ -63,7 +63,8 @@ work=$OUTPUT/unclean
 rm -rf "$work"  # what an interrupted run left
 mkdir -p "$work"
 # Checked before anything is joined: one corpus whose sides do not align would shift all that follow it.
-for prefix in $TRAIN; do
+readarray -t prefixes <<< "$TRAIN"
+for prefix in "${prefixes[@]}"; do
     name=$work/$(basename "$prefix")
     for language in "$SOURCE" "$TARGET"; do text "$prefix.$language" > "$name.raw.$language"; done
     weightdistill clean --source "$name.raw.$SOURCE" --target "$name.raw.$TARGET" --output-source "$name.$SOURCE" \
@@ -75,7 +76,8 @@ done
 weightdistill clean --source "$work/joined.$SOURCE" --target "$work/joined.$TARGET" \
     --output-source "$OUTPUT/train.$SOURCE" --output-target "$OUTPUT/train.$TARGET" \
     --max-length "$MAX_LENGTH" --max-ratio "$MAX_RATIO" --deduplicate --drop-empty --json "$OUTPUT/counts.json"
-for set in "valid=$VALID" $TESTS; do
+readarray -t sets <<< "valid=$VALID"$'\n'"$TEST"
+for set in "${sets[@]}"; do
     name=${set%%=*} prefix=${set#*=}
     text "$prefix.$SOURCE" > "$work/$name.$SOURCE"
     require_text "$work/$name.$SOURCE"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by every stage in this folder: strict mode, the environment, the allocator settings, and small helpers.
 set -euo pipefail
 
@@ -22,26 +23,35 @@ usage() {
     awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
 }
 
-# options ARGUMENTS...: for each `--some-name VALUE` that the help text lists, sets SOME_NAME; for a `--switch` listed without
-# a value, SWITCH=yes. What follows a `--` goes to REST.
+# options ARGUMENTS...: for each `--some-name VALUE` that the help text lists, sets SOME_NAME; for a `--switch` that is listed
+# without a value, SWITCH=yes. Values of an option that "may be repeated" are the lines of SOME_NAME. What follows a `--` goes
+# to REST.
 options() {
     REST=()
+    local name
+    local -A seen=()
     while [[ $# -gt 0 ]]; do
         [[ $1 != --help ]] || { usage; exit 0; }
-        [[ $1 == --* ]] && grep -qF -- "#   $1 " "$0" || die "unknown option $1; see --help"
+        if [[ $1 != --* ]] || ! grep -qF -- "#   $1 " "$0"; then die "unknown option $1; see --help"; fi
         if [[ $1 == -- ]]; then
             REST=("${@:2}")
             return
         fi
-        local name=${1#--}
+        name=${1#--}
         name=${name//-/_}
+        name=${name^^}
         if grep -qE "^#   $1  " "$0"; then
-            printf -v "${name^^}" yes
+            printf -v "$name" yes
             shift
             continue
         fi
         [[ $# -ge 2 ]] || die "$1 needs a value; see --help"
-        printf -v "${name^^}" %s "$2"
+        if [[ -v seen[$name] ]] && grep -qE "^#   $1 .*may be repeated" "$0"; then
+            printf -v "$name" '%s\n%s' "${!name}" "$2"
+        else
+            printf -v "$name" %s "$2"
+        fi
+        seen[$name]=yes
         shift 2
     done
 }
@@ -77,8 +87,8 @@ require_text() {
     [[ -z $empty ]] || die "$1: line $empty is empty; drop that pair from both sides"
 }
 
-# fetch FOLDER SHA256 ADDRESS: a file of that name in the folder, downloaded unless it is there already. What an
-# interrupted download left is gone on with.
+# fetch FOLDER SHA256 ADDRESS: a file of that name in the folder, downloaded unless it is there already. An interrupted
+# download is resumed. SHA256 is `-` where the caller checks what is in the file.
 fetch() {
     local folder=$1 checksum=$2 address=$3 file
     file=$folder/$(basename "$address")
@@ -95,7 +105,18 @@ fetch() {
         rm -f "$file.lock"
         exec 7>&-
     fi
-    echo "$checksum  $file" | sha256sum --check --quiet >&2 || die "$file: its SHA-256 is not $checksum; remove it"
+    [[ $checksum == - ]] || echo "$checksum  $file" | sha256sum --check --quiet >&2 || die "$file: its SHA-256 is not $checksum; remove it"
+}
+
+# wmt_set FOLDER SET SOURCE TARGET PREFIX: a test set of WMT by sacrebleu's name, as PREFIX.SOURCE and PREFIX.TARGET. sacrebleu
+# downloads it into the folder, unless it is there, and checks it.
+wmt_set() {
+    local side
+    for side in "src $3" "ref $4"; do
+        SACREBLEU=$1 sacrebleu --test-set "$2" --language-pair "$3-$4" --echo "${side% *}" \
+            | python -c 'import html, sys; sys.stdout.writelines(map(html.unescape, sys.stdin))' > "$5.${side#* }" \
+            || die "sacrebleu cannot give $2; put its archive into $1, or text of yours into the folder that --local names"
+    done
 }
 
 # On a GPU fairseq trains in fp16; without one it needs --cpu.
@@ -108,8 +129,9 @@ devices() {
     python -c 'import sys, torch; print(int(sys.argv[1]) * max(1, torch.cuda.device_count()))' "${NODES:-1}"
 }
 
-# passes OPTIONS...: with --batch-tokens N among them, how many passes make an update of N tokens, and of how many tokens each
-# is on a GPU, at most the --max-tokens. The paper's batch so is the same on one GPU, on three and on sixteen.
+# passes OPTIONS...: with --batch-tokens N among them, prints --update-freq and --max-tokens, one word a line: how many passes
+# make an update of N tokens, and how many tokens each has on a GPU, at most the --max-tokens given. So the paper's batch is the
+# same on one GPU, on three and on sixteen.
 passes() {
     local batch='' tokens='' valid='' devices passes share
     while [[ $# -gt 0 ]]; do
@@ -126,14 +148,14 @@ passes() {
     [[ $share -ge 1024 || $((4 * share)) -ge $tokens ]] \
         || die "$devices GPUs have $share tokens each of a batch of $batch, which a long sentence may exceed; take fewer of" \
             "them (CUDA_VISIBLE_DEVICES, NODES), or a larger --batch-tokens"
-    [[ -n $valid ]] || echo "--max-tokens-valid $tokens"
-    echo "--update-freq $passes --max-tokens $share"
+    [[ -n $valid ]] || printf '%s\n' --max-tokens-valid "$tokens"
+    printf '%s\n' --update-freq "$passes" --max-tokens "$share"
 }
 
 # train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin, started by LAUNCHER if there is one (e.g. "srun --nodes 4
-# --ntasks-per-node 1"); on a GPU in fp16 unless the options say --amp or
-# --bf16, without one on the CPU. --batch-tokens N sets --update-freq and --max-tokens to what the GPUs need. It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a
-# training.json, is left as it is.
+# --ntasks-per-node 1"); on a GPU in fp16 unless the options say --amp or --bf16, without one on the CPU. --batch-tokens N sets
+# --update-freq and --max-tokens to what the GPUs need. All output goes to SAVE_DIR/train.log; the terminal shows the progress.
+# It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a training.json, is left as it is.
 train() {
     local save=$1 data=$2 device=(--cpu)
     shift 2
@@ -143,43 +165,64 @@ train() {
     exec 8> "$save/.lock"
     flock --nonblock 8 || { echo "waiting for the training that is at work in $save"; flock 8; }
     # Resuming with other options, data or teachers would give a model that nothing describes.
-    local option files=("$data"/dict.* "$data"/train.*) described=$data$(printf ' %q' "$@")
-    for option in $(printf '%s\n' "$@" | tr ',' '\n'); do  # several teachers come comma-separated
-        if [[ -f $option ]]; then files+=("$option"); fi
-        if [[ -f $option/train/cache.json ]]; then files+=("$option"/*/cache.json); fi
+    local option path paths files=("$data"/dict.* "$data"/train.*) described quoted
+    for option in "$@"; do
+        IFS=, read -ra paths <<< "$option"  # several teachers come comma-separated
+        for path in "${paths[@]}"; do
+            if [[ -f $path ]]; then files+=("$path"); fi
+            if [[ -f $path/train/cache.json ]]; then files+=("$path"/*/cache.json); fi
+        done
     done
-    described+=$'\n'$(sha256sum "${files[@]}")
+    printf -v quoted ' %q' "$@"
+    described=$data$quoted$'\n'$(sha256sum "${files[@]}")
     if [[ (-e $save/checkpoint_last.pt || -e $save/training.json) && -e $save/options.txt ]] \
         && [[ $(< "$save/options.txt") != "$described" ]]; then
         die "$save holds a training with other options or inputs (its options.txt says which); remove the folder to" \
-            "train anew, or that file to go on with these"
+            "train anew, or that file to resume with these"
     fi
     if [[ -e $save/training.json ]]; then
         echo "trained already: $save"
         return
     fi
     echo "$described" > "$save/options.txt"
-    local batch own=() launcher
+    local batch arguments=() launcher=()
     batch=$(passes "$@")
     while [[ $# -gt 0 ]]; do
-        if [[ $1 == --batch-tokens ]]; then shift 2; else own+=("$1"); shift; fi
+        if [[ $1 == --batch-tokens ]]; then shift 2; else arguments+=("$1"); shift; fi
     done
-    set -- "${own[@]}"
+    if [[ -n $batch ]]; then
+        readarray -t -O "${#arguments[@]}" arguments <<< "$batch"
+    fi
     if has_gpu; then
         device=(--fp16)
-        [[ " $* " != *" --amp "* && " $* " != *" --bf16 "* ]] || device=()
+        [[ " ${arguments[*]} " != *" --amp "* && " ${arguments[*]} " != *" --bf16 "* ]] || device=()
     fi
-    read -ra launcher <<< "${LAUNCHER:-}"
     if [[ -n ${LAUNCHER:-} ]]; then
+        read -ra launcher <<< "$LAUNCHER"
         # Without the number, every process of the launcher would train for itself, into the same files.
         [[ ${NODES:-1} -gt 1 ]] || die "LAUNCHER starts trainings on several machines; set NODES to their number"
         device+=(--distributed-world-size "$(devices)" --distributed-port "${MASTER_PORT:-29500}")
     elif [[ ${NODES:-1} -ne 1 ]]; then  # whose share of the batch nobody would compute
         die "NODES is $NODES, but nothing starts the training on them; set LAUNCHER, or leave out NODES"
     fi
-    "${launcher[@]}" fairseq-train "$data" --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" \
-        --num-workers 0 --required-batch-size-multiple 1 --log-format simple "$@" $batch
+    python -m weightdistill.experiment.progress --log "$save/train.log" -- "${launcher[@]}" fairseq-train "$data" \
+        --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" --num-workers 0 --required-batch-size-multiple 1 \
+        --log-format json "${arguments[@]}"
     python -m fairseq_plugins.training_record "$save"
+}
+
+# experiment OUTPUT [SNAKEMAKE OPTIONS]: runs experiments/Snakefile in a folder, and shows the progress of its trainings.
+experiment() {
+    local output=$1 quiet=(--quiet host reason)
+    shift
+    [[ $(snakemake --version) != 7.* ]] || quiet=()  # which knows no such parts of its output
+    # A lock of our own: Snakemake's would outlive a run that was killed.
+    exec 9> "$output/.lock"
+    flock --nonblock 9 || die "another run is at work in $output"
+    python -m weightdistill.experiment.progress --folder "$output" -- \
+        snakemake "${quiet[@]}" --rerun-triggers mtime params input --rerun-incomplete --nolock \
+        --snakefile "$ROOT/experiments/Snakefile" --directory "$output" "$@" \
+        || die "a stage failed; its log in $output/logs says why"
 }
 
 # in_parallel JOBS COMMAND ITEM...: runs COMMAND with each item, so many at a time, and waits for all of them.

@@ -32,15 +32,15 @@ chosen = json.load(open(sys.argv[1]))["chosen"]
 print(chosen["beam"], chosen["length_penalty"])' "$SEARCH") || die "$SEARCH: not what tune.sh writes"
 fi
 read -ra paper <<< "$PAPER"
+read -ra metrics <<< "$METRICS"
 mkdir -p "$OUTPUT"
 for name in $TESTS; do
     weightdistill translate "$MODEL" --data "$PREPARED/data-bin" --input "$PREPARED/pieces/$name.$SOURCE" \
         --output "$OUTPUT/$name.pieces" --beam "$BEAM" --length-penalty "$LENGTH_PENALTY"
     python -m weightdistill.text.subwords decode "$PREPARED/spm.model" < "$OUTPUT/$name.pieces" > "$OUTPUT/$name.txt"
     readarray -t references < <(references "$RAW/$name.$TARGET")
-    # shellcheck disable=SC2086 # the names of metrics are words
-    weightdistill evaluate "$OUTPUT/$name.txt" "${references[@]/#/--reference=}" \
-        $(printf -- '--metric %s ' $METRICS) ${COMET:+--comet "$COMET" --source "$(original "$RAW/$name.$SOURCE")"} --json "$OUTPUT/$name.json"
+    weightdistill evaluate "$OUTPUT/$name.txt" "${references[@]/#/--reference=}" "${metrics[@]/#/--metric=}" \
+        ${COMET:+--comet "$COMET" --source "$(original "$RAW/$name.$SOURCE")"} --json "$OUTPUT/$name.json"
     [[ -z $PAPER ]] || weightdistill evaluate "$OUTPUT/$name.txt" "${references[@]/#/--reference=}" --metric bleu \
         "${paper[@]}" --json "$OUTPUT/$name.paper.json"
 done

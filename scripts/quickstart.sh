@@ -13,19 +13,8 @@ source "$(dirname "$0")/common.sh"
 OUTPUT=${QUICKSTART_DIR:-$ROOT/runs/toy}
 mkdir -p "$OUTPUT"
 
-# A lock of our own: Snakemake's would outlive a run that was killed.
-exec 9> "$OUTPUT/.lock"
-flock --nonblock 9 || die "another run is at work in $OUTPUT"
-
-# Snakemake 7 knows no such parts of its output.
-quiet=(--quiet host reason)
-[[ $(snakemake --version) != 7.* ]] || quiet=()
-
 echo "running experiments/toy in $OUTPUT; each stage writes to $OUTPUT/logs"
-snakemake "${quiet[@]}" --rerun-triggers mtime params input --rerun-incomplete --nolock --cores 2 \
-    --snakefile "$ROOT/experiments/Snakefile" --configfile "$ROOT/experiments/toy/config.yaml" --directory "$OUTPUT" \
-    "$@" \
-    || die "a stage failed; its log in $OUTPUT/logs says why"
+experiment "$OUTPUT" --configfile "$ROOT/experiments/toy/config.yaml" --cores 2 "$@"
 echo
 cat "$OUTPUT/results/table.md"
 cat <<END

@@ -31,9 +31,8 @@ grep -q '^paper:' "$CONFIG" || die "$NAME is no recipe of the paper's; its confi
 OUTPUT=${OUTPUT:-$ROOT/runs/${SMOKE:+smoke-}$NAME${DATA_DIR:+-real}}
 mkdir -p "$OUTPUT"
 OUTPUT=$(cd "$OUTPUT" && pwd)
-[[ $OUTPUT != *[[:space:]]* ]] || die "--output must be a path without blanks, but is $OUTPUT"
 
-configs=("$ROOT/experiments/recipe.yaml" "$CONFIG") settings='' dry=() quiet=(--quiet host reason) resources=()
+configs=("$ROOT/experiments/recipe.yaml" "$CONFIG") settings='' dry=() resources=()
 if [[ -n $SMOKE ]]; then
     configs=("$ROOT/experiments/recipe.yaml" "$ROOT/experiments/smoke.yaml" "$CONFIG")
     data=$OUTPUT/data${DATA_DIR:+-real}
@@ -48,7 +47,7 @@ fi
 if [[ -z $SMOKE && -e $OUTPUT/places ]]; then
     while IFS= read -r line; do
         variable=${line%%=*}
-        [[ -n ${!variable+set} ]] || export "$line"
+        [[ -n ${!variable+set} ]] || export "$variable=${line#*=}"
     done < "$OUTPUT/places"
 fi
 places=''
@@ -66,13 +65,8 @@ if has_gpu; then
 fi
 # In a file, since a --config behind the -- takes the place of any other.
 echo "${settings:-"{}"}" > "$OUTPUT/settings.yaml"
-[[ -z $DRY_RUN ]] || { dry=(--dry-run --printshellcmds) quiet=(--quiet host); }
-[[ $(snakemake --version) != 7.* ]] || quiet=()  # which knows no such parts of its output
-
-exec 9> "$OUTPUT/.lock"
-flock --nonblock 9 || die "another run is at work in $OUTPUT"
+[[ -z $DRY_RUN ]] || dry=(--dry-run --printshellcmds)
 [[ -n $SMOKE || -n $DRY_RUN ]] || printf %s "$places" > "$OUTPUT/places"
-snakemake "${quiet[@]}" "${dry[@]}" --rerun-triggers mtime params input --rerun-incomplete --nolock --cores "$CORES" \
-    --snakefile "$ROOT/experiments/Snakefile" --configfile "${configs[@]}" "$OUTPUT/settings.yaml" "${resources[@]}" --directory "$OUTPUT" \
-    "${REST[@]}" || die "a stage failed; its log in $OUTPUT/logs says why"
+experiment "$OUTPUT" "${dry[@]}" --configfile "${configs[@]}" "$OUTPUT/settings.yaml" "${resources[@]}" --cores "$CORES" \
+    "${REST[@]}"
 [[ -n $DRY_RUN || ! -e $OUTPUT/results/table.md ]] || cat "$OUTPUT/results/table.md"

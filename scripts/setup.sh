@@ -33,8 +33,10 @@ if [[ ! -x $VENV/bin/pip ]]; then
 fi
 rm -f "$STAMP"
 
-# Build environments read this too: without it, building fairseq fetches the newest torch.
-export PIP_CONSTRAINT=$ROOT/scripts/constraints.txt
+# Build environments read this too: without it, building fairseq fetches the newest torch. As an address, since pip takes
+# blanks for the ends of paths.
+PIP_CONSTRAINT=$("$PYTHON" -c 'import pathlib, sys; print(pathlib.Path(sys.argv[1]).as_uri())' "$ROOT/scripts/constraints.txt")
+export PIP_CONSTRAINT
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 # What an earlier set-up left in the project's folder is not this environment's.
 unset PYTHONPATH
@@ -45,7 +47,7 @@ fi
 echo "installing into $VENV; this takes a few minutes ..."
 "$VENV/bin/python" -m pip install -qq ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 "$VENV/bin/python" -m pip install -qq numpy setuptools
-"$VENV/bin/python" -m pip install -qq -e "$ROOT[workflow,dev]"
+"$VENV/bin/python" -m pip install -qq -e "${ROOT}[workflow,dev]"
 echo "$WANTED" > "$STAMP"
 version="import sys, torch; print('installed: Python', sys.version.split()[0], 'and torch', torch.__version__)"
 "$VENV/bin/python" -c "$version"

@@ -48,6 +48,6 @@ echo "train: $(wc -l < "$text/all.en") pairs, $(wc -l < "$text/kept") of them wi
 cut -f 1 "$text/kept" > "$text/train.en"
 cut -f 2 "$text/kept" > "$text/train.ro"
 "$ROOT/scripts/clean.sh" --train "$text/train" --valid "$text/ro-sts.dev" \
-    --tests "test=$text/ro-sts.test newstest2016=$text/newstest2016" --source en --target ro --output "$OUTPUT" \
+    --test "test=$text/ro-sts.test" --test "newstest2016=$text/newstest2016" --source en --target ro --output "$OUTPUT" \
     --max-length 100 --max-ratio 3
 rm -r "$text"

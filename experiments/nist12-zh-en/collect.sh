@@ -47,7 +47,7 @@ gathered() {
 
 text=$OUTPUT/collected
 mkdir -p "$text"
-train='' valid='' tests=''
+sets=()
 rows corpora.tsv > "$text/corpora"
 while IFS=$'\t' read -r corpus zh en encodings links; do
     matching "$zh" > "$text/zh"
@@ -60,7 +60,7 @@ while IFS=$'\t' read -r corpus zh en encodings links; do
     done
     paste "$text/zh" "$text/en" "$text/links" > "$text/$corpus.files"
     gathered "$text/$corpus" "$encodings"
-    train+="$text/$corpus "
+    sets+=(--train "$text/$corpus")
 done < "$text/corpora"
 rows sets.tsv > "$text/sets"
 while IFS=$'\t' read -r name source references encodings; do
@@ -72,8 +72,8 @@ while IFS=$'\t' read -r name source references encodings; do
     [[ -z $encodings ]] || encoding=(--encoding "${encodings%%,*}")
     [[ $encodings != *,* ]] || encoding+=(--reference-encoding "${encodings#*,}")
     weightdistill read-sgm "${files[@]}" --output "$text/$name" --source zh --target en "${encoding[@]}"
-    if [[ $name == valid ]]; then valid=$text/valid; else tests+="$name=$text/$name "; fi
+    if [[ $name == valid ]]; then sets+=(--valid "$text/valid"); else sets+=(--test "$name=$text/$name"); fi
 done < "$text/sets"
-"$ROOT/scripts/clean.sh" --train "$train" --valid "$valid" --tests "$tests" --source zh --target en --output "$OUTPUT" \
+"$ROOT/scripts/clean.sh" "${sets[@]}" --source zh --target en --output "$OUTPUT" \
     --segment "$SEGMENT"
 rm -r "$text"

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Tatoeba German-English (manythings.org, 2018-05-13): 169,813 short pairs, cut so that no sentence is in two parts.
 #
-#   experiments/tatoeba-de-en/download.sh --output DIR [--data-dir DIR]
+#   experiments/tatoeba-de-en/download.sh --output DIR [--data-dir DIR] [--archives DIR]
 #
 #   --output DIR     receives train, valid and test, each .de and .en
 #   --data-dir DIR   a folder with train.de.gz and train.en.gz (default: $TATOEBA_DIR, else they are made of a download)
+#   --archives DIR   folder of the archive, which is downloaded unless it is there (default: OUTPUT/archives)
 #
 # The text is checked against its SHA-256, wherever it came from.
 source "$(dirname "$0")/../../scripts/common.sh"
 
-OUTPUT='' DATA_DIR=${TATOEBA_DIR:-}
+OUTPUT='' DATA_DIR=${TATOEBA_DIR:-} ARCHIVES=''
 options "$@"
 need --output "$OUTPUT"
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -19,9 +20,9 @@ mkdir -p "$pairs"
 if [[ -n $DATA_DIR ]]; then
     for language in de en; do gunzip --stdout "$DATA_DIR/train.$language.gz" > "$pairs/train.$language"; done
 else
-    curl --fail --location --silent --show-error --retry 3 --continue-at - --output "$pairs/deu-eng.zip" "$ADDRESS" \
-        || die "cannot download $ADDRESS; name a folder of the texts with --data-dir"
-    python -m zipfile -e "$pairs/deu-eng.zip" "$pairs"
+    ARCHIVES=${ARCHIVES:-$OUTPUT/archives}
+    fetch "$ARCHIVES" - "$ADDRESS"
+    python -m zipfile -e "$ARCHIVES/deu-eng.zip" "$pairs"
     cut -f 1 "$pairs/deu.txt" | tr -d '\r' > "$pairs/train.en"
     cut -f 2 "$pairs/deu.txt" | tr -d '\r' > "$pairs/train.de"
 fi

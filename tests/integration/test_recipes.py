@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from commands import BIN, ROOT, run
+from commands import BIN, ROOT, TEACHER_SHAPE, TRAINING, run
 
 from weightdistill import files
 
@@ -151,7 +151,7 @@ def test_chinese_in_characters(tmp_path: Path) -> None:
     files = [f"--{kind}={tmp_path}/a" for kind in ("train", "valid")]
     options = [word for option in files for word in option.split("=")]
     run(
-        *(*HERE, ROOT / "scripts/clean.sh", *options, "--tests", f"test={tmp_path}/a", "--source", "zh"),
+        *(*HERE, ROOT / "scripts/clean.sh", *options, "--test", f"test={tmp_path}/a", "--source", "zh"),
         *("--target", "en", "--output", tmp_path / "raw", "--segment", "characters"),
     )
     assert [line.split() for line in lines(tmp_path / "raw/train.zh")] == [["漢", "語", "BLEU", "。"]]
@@ -188,13 +188,6 @@ ARCHIVES = {
             "training-parallel-ep-v8/europarl-v8.ro-en.ro": "Mulţumesc.\n",
             "training-parallel-ep-v8/europarl-v8.fi-en.en": "No.\n",
         },
-        "dev.tgz": {
-            "dev/newsdev2016-enro-src.en.sgm": set_of("srcset", "Romanian", "One &amp; two"),
-            "dev/newsdev2016-enro-ref.ro.sgm": set_of("refset", "Romanian", "Unu și doi"),
-            "dev/newstest2016-enro-src.en.sgm": set_of("srcset", "Romanian", "Three"),
-            "dev/newstest2016-enro-ref.ro.sgm": set_of("refset", "Romanian", "Trei"),
-            "dev/newstest2016-csen-src.cs.sgm": set_of("srcset", "English", "Nic"),
-        },
     },
     "wmt14-en-de-base": {
         "training-parallel-europarl-v7.tgz": {
@@ -207,12 +200,17 @@ ARCHIVES = {
             "training/news-commentary-v9.de-en.en": "News\n\n",
             "training/news-commentary-v9.de-en.de": "Neues\nleer\n",
         },
-        "dev.tgz": {
-            "dev/newstest2013.en": "One\n",
-            "dev/newstest2013.de": "Eins\n",
-            "dev/newstest2014-deen-src.de.sgm": set_of("srcset", "English", "Zwei"),
-            "dev/newstest2014-deen-ref.en.sgm": set_of("refset", "English", "Two"),
-        },
+    },
+}
+# The test sets as sacrebleu keeps what it downloaded, by the end of the file's name.
+SETS = {
+    "wmt16-en-ro": {
+        "wmt16/dev/wmt16_dev.en-ro": ("One &amp; two", "Unu și doi"),
+        "wmt16/wmt16.en-ro": ("Three", "Trei"),
+    },
+    "wmt14-en-de-base": {
+        "wmt13/wmt13.en-de": ("One", "Eins"),
+        "wmt14/full/wmt14_full.en-de": ("Two", "Zwei"),
     },
 }
 MEMORY = """<?xml version="1.0"?><tmx version="1.4"><header/><body><tu>
@@ -257,16 +255,20 @@ def test_published_archives_are_downloaded_and_become_text(recipe: str, tmp_path
     (project / "scripts").symlink_to(ROOT / "scripts")
     download = project / "experiments" / recipe / "download.sh"
     download.write_text(script, encoding="utf-8")
-    # what an interrupted download left
-    (project / "runs/archives").mkdir(parents=True)
-    (project / "runs/archives/dev.tgz.part").write_bytes((served / "dev.tgz").read_bytes()[:100])
+    archives = project / "runs/archives"
+    for name, sides in SETS[recipe].items():
+        for field, text in zip(("src", "ref", "docid", "genre", "origlang"), (*sides, "", "", ""), strict=True):
+            path = archives / "sacrebleu" / f"{name}.{field}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
+    first = min(served.iterdir())
+    (archives / f"{first.name}.part").write_bytes(first.read_bytes()[:100])  # what an interrupted download left
     run(*HERE, "bash", download, "--output", raw)
     target = recipe.split("-")[2]
     for name, pairs in PREPARED[recipe].items():
         assert sorted(zip(lines(raw / f"{name}.en"), lines(raw / f"{name}.{target}"), strict=True)) == sorted(pairs)
     assert not (raw / "extracted").exists()
-    archives = {path.name for path in (project / "runs/archives").iterdir()}
-    assert archives == {path.name for path in served.iterdir()}
+    assert {path.name for path in archives.iterdir()} == {"sacrebleu", *(path.name for path in served.iterdir())}
 
 
 def test_a_recipe_that_there_is_not(tmp_path: Path) -> None:
@@ -274,3 +276,16 @@ def test_a_recipe_that_there_is_not(tmp_path: Path) -> None:
     assert "experiments/wmt99/config.yaml; see --help for the recipes" in printed
     printed = run(*HERE, ROOT / "scripts/reproduce.sh", "tatoeba-de-en", "--output", tmp_path, fails=True)
     assert "tatoeba-de-en is no recipe of the paper's" in printed
+
+
+def test_paths_may_have_blanks(data: Path, tmp_path: Path) -> None:
+    project, output = tmp_path / "a project", tmp_path / "an output"
+    project.mkdir()
+    for name in ("experiments", "fairseq_plugins", "scripts", "setup.cfg", "weightdistill"):
+        (project / name).symlink_to(ROOT / name)
+    run(*HERE, project / "scripts/reproduce.sh", "wmt16-en-ro", "--smoke", "--output", output, "--", "raw/train.en")
+    assert lines(output / "raw/train.en")
+    options = [*TRAINING, *TEACHER_SHAPE, "--log-format", "json", "--max-update", 2, "--disable-validation"]
+    run(*HERE, project / "scripts/train_teacher.sh", "--data", data, "--output", output / "teacher", "--", *options)
+    assert (output / "teacher/training.json").exists()
+    assert '"train_num_updates": "2"' in (output / "teacher/train.log").read_text(encoding="utf-8")

@@ -60,7 +60,7 @@ def test_a_recipe_runs_whole_in_miniature(tmp_path):
     }
     assert {line["metric"] for line in scores} == {"bleu", "chrf++", "ter", "paper"}
     # batches of 2,048 tokens in two passes, and an average of the last five checkpoints
-    assert "'update_freq': [2]" in (tmp_path / "logs/teacher.log").read_text()
+    assert "'update_freq': [2]" in (tmp_path / "teacher/train.log").read_text()
     assert "the average of 5 checkpoints" in (tmp_path / "logs/average-students/kd-tiny-1.log").read_text()
 
 
