@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What each recipe costs, computed from its settings, and how plans of experiments with committed results compare with what
-# these took: writes experiments/costs.md.
+# Writes experiments/costs.md: the planned costs of each recipe, and the planned beside the measured costs of each experiment
+# with committed results.
 #
 #   experiments/costs.sh [--gpus N] [--tflops X] [--cpu-tflops Y]
 #
 #   --gpus N        GPUs (default: 8)
-#   --tflops X      10^12 operations a second of a large fp16 matrix product on one of them (default: 100, a V100 or so)
-#   --cpu-tflops Y  the same, in float32, of the CPU core that the results come from (default: 0.14)
+#   --tflops X      10^12 FLOPs per second of a large fp16 matrix product on one GPU (default: 100, about a V100)
+#   --cpu-tflops Y  the same in float32 on the CPU core that the results come from (default: 0.14)
 source "$(dirname "$0")/../scripts/common.sh"
 
 GPUS=8 TFLOPS=100 CPU_TFLOPS=0.14
@@ -24,20 +24,36 @@ check() {
         | sed --quiet '/^system/,$p' | indented
 }
 
+declare -A plans
+recipes=(wmt16-en-ro nist12-zh-en wmt14-en-de-base wmt14-en-de-big wmt14-en-de-deep)
+for recipe in "${recipes[@]}"; do
+    plans[$recipe]=$(weightdistill plan experiments/recipe.yaml "experiments/$recipe/config.yaml" --gpus "$GPUS" --tflops "$TFLOPS")
+done
+
 {
     echo "# What the recipes cost"
     echo
-    echo "By \`experiments/costs.sh --gpus $GPUS --tflops $TFLOPS\`: estimates of \`weightdistill plan\`, which gives them for your"
-    echo "machine. Memory is that of one GPU; disk is what the checkpoints and corpora take. Parameters and updates are exact;"
-    echo "times on GPUs rest on what fairseq is known to reach there, and were not measured. Preparation and evaluation come on top."
-    for recipe in wmt16-en-ro nist12-zh-en wmt14-en-de-base wmt14-en-de-big wmt14-en-de-deep; do
+    echo "All trainings of a recipe, one after the other, on $GPUS GPUs of $TFLOPS TFLOPS in fp16:"
+    echo
+    echo "| recipe | time | memory of one GPU | disk |"
+    echo "|:--|--:|--:|--:|"
+    for recipe in "${recipes[@]}"; do
+        awk -F '  +' -v recipe="$recipe" '/^all, one after/ { print "| " recipe " | " $2 " | " $3 " | " $4 " |" }' \
+            <<< "${plans[$recipe]}"
+    done
+    echo
+    echo "- Parameters and updates are exact. Times on GPUs are estimates: they assume the share of the peak speed that fairseq is"
+    echo "  known to reach, and were not measured."
+    echo "- Disk is the size of checkpoints and corpora. Data preparation and evaluation are not included."
+    echo "- \`weightdistill plan\` computes this for your machine. \`experiments/costs.sh --gpus $GPUS --tflops $TFLOPS\` writes this page."
+    for recipe in "${recipes[@]}"; do
         printf '\n## %s\n\n' "$recipe"
-        weightdistill plan experiments/recipe.yaml "experiments/$recipe/config.yaml" --gpus "$GPUS" --tflops "$TFLOPS" \
-            | indented
+        indented <<< "${plans[$recipe]}"
     done
     printf '\n## Planned and measured\n\n'
-    echo "For one CPU core of $CPU_TFLOPS TFLOPS in float32; two trainings ran at a time. Constants of the plan were fitted to some of"
-    echo "the first experiment's times. Measured memory counts what was read of a teacher's cache, which the system may take back."
+    echo "On one CPU core of $CPU_TFLOPS TFLOPS in float32, with two trainings at a time. The plan's constants were fitted to some of"
+    echo "the Multi30k times below, so those are no independent check. Measured memory includes the pages of a teacher's cache that were"
+    echo "read, which the operating system can reclaim."
     check multi30k-en-de experiments/multi30k-en-de/config.yaml
     check en-ro experiments/small.yaml experiments/en-ro/config.yaml
     check tatoeba-de-en experiments/small.yaml experiments/tatoeba-de-en/config.yaml
