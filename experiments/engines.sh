@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# How much faster does CTranslate2 decode than fairseq, and does it give the same? The teacher on the first test set that
-# the experiment evaluates, beam 5, as for a distilled corpus. Nothing else should run meanwhile.
+# Compare fairseq and CTranslate2: speed, and equality of the translations. Decodes the experiment's first evaluated set with the
+# teacher and beam 5, as for a distilled corpus. Run it on an otherwise idle machine.
 #
 #   experiments/engines.sh --experiment DIR --work DIR [--threads N]
 #

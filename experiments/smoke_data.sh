@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Little data for a recipe's miniature, in the form in which the recipe takes data from you: the invented languages of
-# experiments/toy, or, of real data that you have, what comes near to the recipe's.
+# Write a little data for a recipe in miniature, in the form in which the recipe takes your data: the invented languages of
+# experiments/toy, or a part of real data that resembles the recipe's.
 #
 #   experiments/smoke_data.sh --recipe NAME --output DIR [--data-dir DIR]
 #
 #   --recipe NAME    whose data
-#   --output DIR     receives the text, or for NIST the folder of corpora and its tables; and vocabulary, a good size of it
+#   --output DIR     receives the text, or for NIST the folder of corpora and its tables; and the vocabulary's size
 #   --data-dir DIR   holds en-ro/ and newstest/, tatoeba-de-en/ and newstest/, or tvsub-sgm/ (default: invented languages)
 source "$(dirname "$0")/../scripts/common.sh"
 

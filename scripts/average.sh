@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Average the last checkpoints of a training: those of epochs, or if there are none those of updates.
+# Average the last checkpoints of a training: those of epochs or, if there are none, those of updates.
 #
 #   scripts/average.sh --checkpoints DIR --last N --output FILE
 #

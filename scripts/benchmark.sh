@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Decoding speed of several models in turn, as ratios to the first: once with fairseq, once with CTranslate2.
+# Compare the decoding speed of several models, with fairseq and with CTranslate2. The models take turns; ratios are to the first.
 #
 #   scripts/benchmark.sh --input PIECES --data DATA_BIN --output DIR [options] -- MODEL_DIR...
 #
 #   --input PIECES     source pieces to translate
 #   --data DATA_BIN    folder with the dictionaries
 #   --output DIR       receives fairseq.json and ctranslate2.json
-#   --beam N           beam (default: 4)
-#   --batches "A B"    sentences decoded together (default: "1 64")
-#   --sentences N      take the first so many (default: 200)
-#   --repetitions N    measurements of each (default: 3)
+#   --beam N           beam size (default: 4)
+#   --batches "A B"    batch sizes in sentences (default: "1 64")
+#   --sentences N      decode the first N sentences (default: 200)
+#   --repetitions N    measurements of each model (default: 3)
 #   --threads N        CPU threads (default: 1)
 #   -- MODEL_DIR...    folders that each hold model.pt and ctranslate2/ (weightdistill export)
 #
-# Nothing else should run on the machine meanwhile.
+# Run it on an otherwise idle machine.
 source "$(dirname "$0")/common.sh"
 
 INPUT='' DATA='' OUTPUT='' BEAM=4 BATCHES='1 64' SENTENCES=200 REPETITIONS=3 THREADS=1

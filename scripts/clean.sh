@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# Corpora as they are published -> the text that prepare.sh reads: punctuation normalised (sacremoses), Romanian letters in
-# one form, Chinese segmented (jieba), training pairs filtered. What was left out is counted in OUTPUT/counts.json, and of
-# each corpus in OUTPUT/counts.NAME.json.
+# Turn published corpora into the text that prepare.sh reads: normalise punctuation (sacremoses), unify Romanian letters, segment
+# Chinese (jieba), and filter training pairs. OUTPUT/counts.json says how many pairs were dropped and why, and
+# OUTPUT/counts.NAME.json the same for each corpus.
 #
 #   scripts/clean.sh --train PREFIX --valid PREFIX --test NAME=PREFIX --source LANG --target LANG --output DIR [options]
 #
-#   --train PREFIX       parallel text, PREFIX.LANG or PREFIX.LANG.gz for both languages, a sentence a line (may be repeated)
+#   --train PREFIX       parallel text, PREFIX.LANG or PREFIX.LANG.gz for both languages, one sentence per line (may be repeated)
 #   --valid PREFIX       the validation set, PREFIX.LANG for both languages; its references may be PREFIX.LANG.0, ...
-#   --test NAME=PREFIX   a test set in that form, and the name that it gets (may be repeated)
+#   --test NAME=PREFIX   a test set in the same form, and the name for it (may be repeated)
 #   --source LANG        source language
 #   --target LANG        target language
-#   --output DIR         receives train, valid and the test sets, each with both languages as endings; of the sets' sources
-#                        also NAME.SOURCE.original, as they were, for metrics that read sources
-#   --segment HOW        Chinese into words by jieba, or into characters (default: jieba)
-#   --max-length N       most words of a side in training; 0: any (default: 175)
-#   --max-ratio R        largest ratio of both lengths in training; 0: any (default: 9, as Moses has it)
+#   --output DIR         receives train, valid and the test sets, each with both languages as endings; also the untouched
+#                        sources of the sets, NAME.SOURCE.original, for metrics that read sources
+#   --segment HOW        segment Chinese into words (jieba) or characters (default: jieba)
+#   --max-length N       longest training sentence in words; 0: no limit (default: 175)
+#   --max-ratio R        largest ratio of the two lengths in training; 0: no limit (default: 9, as in Moses)
 #   --threads N          processes of sacremoses (default: 2)
 #
-# In training, empty sides and all but the first of equal pairs are left out. Validation and test sets lose nothing: an
-# empty line there is an error. Punctuation is normalised in sources alone: students must write what references have.
+# Training drops pairs with an empty side and repeated pairs. Validation and test sets lose nothing: an empty line there is an
+# error. Only sources are normalised, because students must write what the references have.
 source "$(dirname "$0")/common.sh"
 
 TRAIN='' VALID='' TEST='' SOURCE='' TARGET='' OUTPUT='' SEGMENT=jieba MAX_LENGTH=175 MAX_RATIO=9 THREADS=2
@@ -27,7 +27,7 @@ need --train "$TRAIN"; need --valid "$VALID"; need --test "$TEST"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 [[ $SEGMENT == jieba || $SEGMENT == characters ]] || die "--segment must be jieba or characters, but is $SEGMENT"
 
-# letters LANG: Romanian s and t with a comma below, which older texts have with a cedilla
+# letters LANG: Romanian s and t with a comma below; older texts have a cedilla
 letters() {
     case $1 in
         ro) sed 's/Ş/Ș/g; s/ş/ș/g; s/Ţ/Ț/g; s/ţ/ț/g' ;;

@@ -8,14 +8,14 @@
 #   --raw DIR            holds the references, NAME.LANG, or NAME.LANG.0, NAME.LANG.1, ... if there are several
 #   --source LANG        source language
 #   --target LANG        target language
-#   --output DIR         receives, for each test set, NAME.pieces, NAME.txt and NAME.json; with --paper NAME.paper.json
+#   --output DIR         receives NAME.pieces, NAME.txt and NAME.json for each test set; with --paper also NAME.paper.json
 #   --tests "A B"        names of the test sets (default: test)
-#   --beam N             beam (default: 5)
+#   --beam N             beam size (default: 5)
 #   --length-penalty P   scores are divided by the length to this power (default: 1.0)
-#   --search FILE        takes both from what tune.sh chose
+#   --search FILE        take both from what tune.sh chose
 #   --metrics "A B"      of weightdistill evaluate (default: bleu chrf)
 #   --comet FILE         checkpoint of the model for the metric comet
-#   --paper "OPTIONS"    score a second time as a paper did, e.g. "--lowercase --tokenize moses:en --smooth none"
+#   --paper "OPTIONS"    score a second time, as a paper did, e.g. "--lowercase --tokenize moses:en --smooth none"
 source "$(dirname "$0")/common.sh"
 
 MODEL='' PREPARED='' RAW='' SOURCE='' TARGET='' OUTPUT='' TESTS=test BEAM=5 LENGTH_PENALTY=1.0

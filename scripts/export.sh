@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A trained student, or what phase 1 learned, as a plain checkpoint that stock fairseq loads; with proof on real batches.
+# Export a trained student, of phase 1 or phase 2, to a plain checkpoint that stock fairseq loads; with proof on real batches.
 #
 #   scripts/export.sh CHECKPOINT --output FILE [OPTIONS OF weightdistill export]
 #

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Weight distillation, phase 1: train the generator that makes a student's weights from the teacher's. Resumes where it
-# was interrupted. Then: weightdistill export, and phase2.sh.
+# Weight distillation, phase 1: train the generator that turns the teacher's weights into the student's. Resumes where it was
+# interrupted. Next: weightdistill export, then phase2.sh.
 #
 #   scripts/phase1.sh --data DATA_BIN --teacher FILE --output DIR [options] [-- FAIRSEQ-TRAIN OPTIONS]
 #
 #   --data DATA_BIN           binarised data (prepare.sh; with the teacher's translations: translate.sh)
 #   --teacher FILE            its checkpoint
-#   --output DIR              receives the checkpoints, and training.json when all is done
+#   --output DIR              receives checkpoints and train.log, and training.json at the end
 #   --preset NAME             shape of the student: tiny or small (default: tiny)
 #   --generator NAME          bundle of options: default, paper or authors (default: default)
-#   --distillation-weight W   share of the teacher's predictions in the loss (default: 0.5)
-#   --temperature T           of both distributions (default: 1)
-#   -- ...                    hyper-parameters and single options, e.g. -- --generator-layer-init mean
+#   --distillation-weight W   the teacher's share in the loss (default: 0.5)
+#   --temperature T           softens both distributions (default: 1)
+#   -- ...                    hyper-parameters, e.g. -- --max-update 30000 --generator-layer-init mean
 source "$(dirname "$0")/common.sh"
 
 DATA='' TEACHER='' OUTPUT='' PRESET=tiny GENERATOR=default DISTILLATION_WEIGHT=0.5 TEMPERATURE=1

@@ -5,11 +5,11 @@
 #
 #   --data DATA_BIN           binarised data (prepare.sh; with the teacher's translations: translate.sh)
 #   --teacher FILE            its checkpoint
-#   --student FILE            what `weightdistill export` made of phase 1's checkpoint
-#   --output DIR              receives the checkpoints, and training.json when all is done
+#   --student FILE            phase 1's student, exported by `weightdistill export`
+#   --output DIR              receives checkpoints and train.log, and training.json at the end
 #   --preset NAME             shape of the student, as in phase 1: tiny or small (default: tiny)
-#   --distillation-weight W   share of the teacher's predictions in the loss (default: 0.5)
-#   --temperature T           of both distributions (default: 1)
+#   --distillation-weight W   the teacher's share in the loss (default: 0.5)
+#   --temperature T           softens both distributions (default: 1)
 #   -- ...                    hyper-parameters, e.g. -- --lr 7e-4 --warmup-updates 1000 --max-update 30000
 source "$(dirname "$0")/common.sh"
 

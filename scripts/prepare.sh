@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Parallel text -> subword pieces -> a fairseq data folder.
+# Segment parallel text into subword pieces, and binarise it for fairseq.
 #
 #   scripts/prepare.sh --raw DIR --source LANG --target LANG --output DIR [options]
 #
@@ -7,7 +7,7 @@
 #                    references has NAME.LANG.0, NAME.LANG.1, ..., of which the first is binarised
 #   --source LANG    source language, the file name's ending
 #   --target LANG    target language
-#   --output DIR     receives spm.model, pieces/ and data-bin/; a finished output of the same text is left as it is
+#   --output DIR     receives spm.model, pieces/ and data-bin/; finished output of the same text is kept
 #   --tests "A B"    names of the test sets (default: test)
 #   --vocab-size N   size of the joint SentencePiece BPE vocabulary (default: 32000)
 #   --threads N      worker processes (default: 2)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One of the paper's tasks from its data to the table beside the paper's figures.
+# Reproduce one of the paper's tasks, from its data to a table beside the paper's figures.
 #
 #   scripts/reproduce.sh NAME [options] [-- SNAKEMAKE OPTIONS]
 #
@@ -9,14 +9,17 @@
 #   --cores N       CPU cores (default: all)
 #   --dry-run       print every command, and run none
 #   --smoke         the whole recipe in miniature, in minutes on two CPU cores
-#   --data-dir DIR  with --smoke: real text to take instead of invented languages (experiments/smoke_data.sh)
+#   --data-dir DIR  with --smoke: use real text instead of invented languages (experiments/smoke_data.sh)
 #   -- ...          options of Snakemake, e.g. -- --executor slurm --jobs 8 --config gpus=8
 #
-# Interrupted, it resumes. `weightdistill plan` says before what it costs (experiments/costs.md). Data come from the public
-# addresses, or, for NIST, from LDC_DIR (and LDC_TABLES, a folder of your own corpora.tsv and sets.tsv). WMT_ARCHIVES names a
-# folder for WMT's archives, in which recipes share them (default: runs/archives in the project); LOCAL_DATA one of text to take
-# instead: train, valid and the test set, each with both languages as endings. OUTPUT/places remembers these folders, so that a
-# resumed run need not be told again; a variable that is set, if to nothing, counts before it.
+# An interrupted run resumes. `weightdistill plan` says in advance what a run costs (experiments/costs.md). Variables:
+#
+#   WMT_ARCHIVES    folder of WMT's downloaded archives, which the recipes share (default: runs/archives in the project)
+#   LOCAL_DATA      folder of your own text to use instead: train, valid and the test set, with both languages as endings
+#   LDC_DIR         folder of your LDC corpora and NIST test sets
+#   LDC_TABLES      folder of your own corpora.tsv and sets.tsv
+#
+# OUTPUT/places remembers them for a resumed run. A variable that is set, even to nothing, takes precedence.
 case ${1:-} in '' | -*) NAME='' ;; *) NAME=$1; shift ;; esac
 source "$(dirname "$0")/common.sh"
 

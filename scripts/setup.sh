@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The environment: a virtual environment in .venv with the project and all that it needs, at pinned versions.
+# Make a virtual environment in .venv with the project and all that it needs, at pinned versions.
 #
 #   scripts/setup.sh
 #
 #   PYTHON               interpreter that makes the environment, 3.10 or later (default: python3)
 #   WEIGHTDISTILL_VENV   folder of the environment (default: .venv in the project)
-#   TORCH_INDEX          package index to take torch from, e.g. PyTorch's own of CPU builds, which spares a machine
-#                        without a GPU the CUDA libraries (default: pip's own)
+#   TORCH_INDEX          package index for torch, e.g. PyTorch's index of CPU builds, which spares a machine without a GPU
+#                        the CUDA libraries (default: pip's)
 #
 # Run again it does nothing, unless the constraints or the dependencies have changed.
 source "$(dirname "$0")/common.sh"

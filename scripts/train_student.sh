@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Train a student from random weights: plain, or with word-level distillation. Resumes where it was interrupted.
+# Train a student without a generator: plain, or with distillation. Resumes where it was interrupted.
 #
 #   scripts/train_student.sh --data DATA_BIN --teacher FILE --output DIR [options] [-- FAIRSEQ-TRAIN OPTIONS]
 #
 #   --data DATA_BIN           binarised data (prepare.sh; with the teacher's translations: translate.sh)
-#   --teacher FILE            its checkpoint; gives the student's settings, and its predictions to learn from
-#   --output DIR              receives the checkpoints, and training.json when all is done
+#   --teacher FILE            its checkpoint; gives the student its settings, and its predictions to learn from
+#   --output DIR              receives checkpoints and train.log, and training.json at the end
 #   --preset NAME             shape of the student: tiny or small (default: tiny)
-#   --distillation-weight W   share of the teacher in the loss (default: 0, a plain student)
-#   --temperature T           of both distributions (default: 1)
+#   --distillation-weight W   the teacher's share in the loss (default: 0, a plain student)
+#   --temperature T           softens both distributions (default: 1)
 #   -- ...                    hyper-parameters, e.g. -- --lr 7e-4 --warmup-updates 4000 --max-update 60000
 source "$(dirname "$0")/common.sh"
 

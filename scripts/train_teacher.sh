@@ -4,7 +4,7 @@
 #   scripts/train_teacher.sh --data DATA_BIN --output DIR [-- FAIRSEQ-TRAIN OPTIONS]
 #
 #   --data DATA_BIN  binarised data (prepare.sh)
-#   --output DIR     receives the checkpoints, and training.json when all is done
+#   --output DIR     receives checkpoints and train.log, and training.json at the end
 #   -- ...           model and hyper-parameters, e.g. -- --arch teacher_base --lr 7e-4 --max-update 100000
 source "$(dirname "$0")/common.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sequence-level distillation: the teacher translates the training sources, and what it makes of them is binarised with the
-# same dictionaries. Interrupted, it decodes again the part that was at work.
+# Sequence-level distillation: translate the training sources with the teacher, and binarise the translations with the same
+# dictionaries. An interrupted run repeats at most one shard.
 #
 #   scripts/translate.sh --prepared DIR --source LANG --target LANG --model MODEL --output DIR [options]
 #
@@ -8,18 +8,18 @@
 #   --source LANG      source language
 #   --target LANG      target language
 #   --model MODEL      the teacher: a CTranslate2 folder (fast), or a fairseq checkpoint
-#   --output DIR       receives shards/, distilled.json and data-bin/; a finished output is left as it is
-#   --beam N           beam (default: 5)
+#   --output DIR       receives shards/, distilled.json and data-bin/; finished output is kept
+#   --beam N           beam size (default: 5)
 #   --length-penalty P scores are divided by the length to this power (default: 1.0)
-#   --n-best N         translations of each source to select from (default: 1)
+#   --n-best N         translations per source to select from (default: 1)
 #   --select HOW       score, or nearest to the reference: bleu or chrf ("interpolation") (default: score)
-#   --max-ratio R      leave out translations longer or shorter than the source by more than this, 0 for none (default: 0)
-#   --real N           how many times the real data are added (default: 1)
-#   --distilled N      how many times the distilled ones are (default: 1)
-#   --shards N         parts that are decoded one by one (default: 16)
-#   --only N           decode this part alone, from 0, e.g. on another machine
+#   --max-ratio R      drop translations longer or shorter than the source by more than this factor; 0: none (default: 0)
+#   --real N           how often the real pairs occur in the result (default: 1)
+#   --distilled N      how often the distilled pairs occur (default: 1)
+#   --shards N         parts, decoded one by one (default: 16)
+#   --only N           decode only this part, counted from 0, e.g. on another machine
 #   --batch-tokens N   padded source tokens decoded together (default: 4096)
-#   --threads N        worker processes of the binarisation (default: 2)
+#   --threads N        worker processes for binarising (default: 2)
 source "$(dirname "$0")/common.sh"
 
 PREPARED='' SOURCE='' TARGET='' MODEL='' OUTPUT='' BEAM=5 LENGTH_PENALTY=1.0 N_BEST=1 SELECT=score MAX_RATIO=0 REAL=1

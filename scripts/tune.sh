@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Choose beam and length penalty for a model: those with which its translation of the validation set has the highest BLEU.
+# Choose beam size and length penalty for a model: those with the highest BLEU on the validation set.
 #
 #   scripts/tune.sh --model MODEL --prepared DIR --raw DIR --source LANG --target LANG --output FILE [options]
 #
@@ -10,8 +10,8 @@
 #   --target LANG             target language
 #   --output FILE             JSON with all scores and the choice, for evaluate.sh --search
 #   --valid NAME              the validation set (default: valid)
-#   --beams "A B"             to choose from (default: 4 6)
-#   --length-penalties "A B"  to choose from (default: 0.6 1.0 1.4)
+#   --beams "A B"             beam sizes to choose from (default: 4 6)
+#   --length-penalties "A B"  length penalties to choose from (default: 0.6 1.0 1.4)
 source "$(dirname "$0")/common.sh"
 
 MODEL='' PREPARED='' RAW='' SOURCE='' TARGET='' OUTPUT='' VALID=valid BEAMS='4 6' LENGTH_PENALTIES='0.6 1.0 1.4'
@@ -19,7 +19,7 @@ options "$@"
 need --model "$MODEL"; need --prepared "$PREPARED"; need --raw "$RAW"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 
-rm -rf "$OUTPUT.tried"  # of another model, maybe
+rm -rf "$OUTPUT.tried"  # it may be of another model
 for beam in $BEAMS; do
     for penalty in $LENGTH_PENALTIES; do
         folder=$OUTPUT.tried/$beam-$penalty

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# English-Romanian text that is free: Tatoeba, RO-STS and MLQE-PE, 33,552 pairs for training; newstest2016 and RO-STS's test
-# set as tests.
+# Collect free English-Romanian text: Tatoeba, RO-STS and MLQE-PE (33,552 training pairs); the test sets are RO-STS's and
+# newstest2016.
 #
 #   experiments/en-ro/collect.sh --output DIR [--data-dir DIR]
 #

@@ -8,7 +8,7 @@
 #   --ldc DIR      holds the folders of the LDC's corpora and of NIST's test sets (default: $LDC_DIR)
 #   --tables DIR   holds corpora.tsv and sets.tsv, which say what to take from there (default: $LDC_TABLES, else the folder of
 #                  this script, whose tables you adapt to your folders)
-#   --segment HOW  Chinese into words by jieba, or into characters (default: jieba); config.yaml is where to say it
+#   --segment HOW  segment Chinese into words (jieba) or characters (default: jieba); set it in config.yaml's `raw`
 source "$(dirname "$0")/../../scripts/common.sh"
 
 OUTPUT='' LDC=${LDC_DIR:-} TABLES=${LDC_TABLES:-$(dirname "$0")} SEGMENT=jieba
@@ -31,15 +31,15 @@ simplified() {
     case ${1,,} in *big5* | cp950) opencc --config t2s ;; *) cat ;; esac
 }
 
-# gathered PREFIX ENCODINGS: a corpus, whose files PREFIX.files lists, as aligned text, PREFIX.zh and PREFIX.en; what an
-# interrupted run finished is kept
+# gathered PREFIX ENCODINGS: writes the corpus whose files PREFIX.files lists as aligned text, PREFIX.zh and PREFIX.en. What an
+# interrupted run has finished is kept.
 gathered() {
     local zh=${2%%,*} en=UTF-8 described
     [[ $2 != *,* ]] || en=${2#*,}
     described="$2"$'\n'$(tr '\t' '\n' < "$1.files" | grep . | xargs --delimiter '\n' stat --dereference --format '%n %s %Y')
     [[ ! -e $1.done || $(< "$1.done") != "$described" ]] || return 0
     weightdistill read-ldc "$1.files" --encoding "$zh" --target-encoding "$en" --source zh --target en --output "$1" \
-        || die "mend $TABLES/corpora.tsv, or those files"
+        || die "fix $TABLES/corpora.tsv, or those files"
     simplified "$zh" < "$1.zh" > "$1.simplified"
     mv "$1.simplified" "$1.zh"
     echo "$described" > "$1.done"
@@ -56,7 +56,7 @@ while IFS=$'\t' read -r corpus zh en encodings links; do
     for other in 'en English ones' 'links alignments'; do
         count=$(wc -l < "$text/${other%% *}")
         [[ $count -eq $(wc -l < "$text/zh") ]] || die "$corpus: $(wc -l < "$text/zh") Chinese files but $count ${other#* };" \
-            "mend $TABLES/corpora.tsv"
+            "fix $TABLES/corpora.tsv"
     done
     paste "$text/zh" "$text/en" "$text/links" > "$text/$corpus.files"
     gathered "$text/$corpus" "$encodings"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What training costs: updates of phase 1, and of distillation with the teacher at work and from a cache, against plain
-# updates of the same student, TINY and SMALL of a base teacher (512/2048, 32,000 words), 4,096 tokens a batch. Writes
-# results/*.json. Takes five minutes on two CPU cores, which should do nothing else meanwhile.
+# Measure what training costs: updates of phase 1, and of distillation with a running and a cached teacher, as ratios to plain
+# updates of the same student (TINY and SMALL of a base teacher, 512/2048, 32,000 words, 4,096 tokens per batch). Writes
+# results/*.json. Takes five minutes on two CPU cores, which should be idle otherwise.
 #
 #   experiments/training-speed/run.sh
 source "$(dirname "$0")/../../scripts/common.sh"

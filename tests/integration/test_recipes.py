@@ -87,7 +87,7 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
     (folder / "partx.en").write_bytes(text.encode().replace(b"\n", b"\xff\n", 2))
     assert re.search(r"partx\.en: line 1 is not UTF-8; name its encoding", run(*HERE, *collect, fails=True))
     (folder / "partx.en").unlink()
-    assert "train: 6 Chinese files but 5 English ones; mend" in run(*HERE, *collect, fails=True)
+    assert "train: 6 Chinese files but 5 English ones; fix" in run(*HERE, *collect, fails=True)
     (folder / "corpora.tsv").write_text("train\ttrain.zh\ttrain.en\tUTF-8\n", encoding="utf-8")
 
     # the source in one encoding, the references in another
