@@ -5,12 +5,15 @@ Knows lines of text; nothing about models.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from weightdistill.errors import DistillationError
+from weightdistill.evaluation.bootstrap import resampled_bleu, resampled_shares
 
 _TOKENISER = Tokenizer13a()  # type: ignore[no-untyped-call]
 
@@ -25,6 +28,8 @@ class Bucket:
     """Sentences, or reference words, in it."""
     scores: list[float | None]
     """Of each system, from 0 to 100; None where nothing is to be scored."""
+    resampled: NDArray[np.float64] | None = field(default=None, compare=False)
+    """The same of resampled test sets, (resamples, systems); None where none were drawn, or nothing is to be scored."""
 
     @property
     def name(self) -> str:
@@ -35,7 +40,10 @@ class Bucket:
 
 
 def bleu_by_length(
-    systems: Sequence[Sequence[str]], references: Sequence[str], edges: Sequence[int] | None = None
+    systems: Sequence[Sequence[str]],
+    references: Sequence[str],
+    edges: Sequence[int] | None = None,
+    resamples: int = 0,
 ) -> list[Bucket]:
     """BLEU of each system over the sentences whose references have so many words.
 
@@ -44,6 +52,7 @@ def bleu_by_length(
         references: their references.
         edges: the least number of words (in BLEU's own tokenisation) of each bucket, rising; default: fifths of the
             sentences, as nearly as their lengths allow.
+        resamples: test sets to draw with replacement from the sentences of each bucket.
 
     Raises:
         DistillationError: numbers of lines that differ, or edges that do not rise.
@@ -59,11 +68,13 @@ def bleu_by_length(
             index for index, length in enumerate(lengths) if least <= length and (limit is None or length < limit)
         ]
         own = [references[index] for index in chosen]
+        translations = [[system[index] for index in chosen] for system in systems]
+        # "force" only silences a warning at text that looks tokenised
         scores: list[float | None] = [
-            BLEU().corpus_score([system[index] for index in chosen], [own]).score if chosen else None
-            for system in systems
+            BLEU(force=True).corpus_score(lines, [own]).score if chosen else None for lines in translations
         ]
-        buckets.append(Bucket(least, limit, len(chosen), scores))
+        resampled = resampled_bleu(translations, [own], resamples) if chosen and resamples else None
+        buckets.append(Bucket(least, limit, len(chosen), scores, resampled))
     return buckets
 
 
@@ -72,6 +83,7 @@ def word_f1_by_frequency(
     references: Sequence[str],
     training: Sequence[str],
     edges: Sequence[int] = (0, 1, 5, 20, 100, 1000),
+    resamples: int = 0,
 ) -> list[Bucket]:
     """How well each system translates words that the training data have so often: F1 of words, case and all.
 
@@ -83,6 +95,7 @@ def word_f1_by_frequency(
         references: their references.
         training: target side of the training data.
         edges: the least frequency of each bucket, rising.
+        resamples: test sets to draw with replacement from the sentences.
 
     Raises:
         DistillationError: numbers of lines that differ, or edges that do not rise.
@@ -101,13 +114,17 @@ def word_f1_by_frequency(
                 if least <= frequencies[word] and (limit is None or frequencies[word] < limit)
             )
 
-        of_references = sum(map(own, wanted))
-        scores: list[float | None] = []
-        for system in found:
-            right = sum(own(ours & theirs) for ours, theirs in zip(system, wanted, strict=True))
-            total = of_references + sum(map(own, system))
-            scores.append(200 * right / total if total else None)
-        buckets.append(Bucket(least, limit, of_references, scores))
+        of_references = [own(words) for words in wanted]
+        right = np.array(
+            [[own(ours & theirs) for ours, theirs in zip(system, wanted, strict=True)] for system in found], dtype=float
+        )  # (systems, sentences)
+        total = np.array([list(map(own, system)) for system in found], dtype=float) + of_references
+        scores: list[float | None] = [
+            float(200 * hits.sum() / words.sum()) if words.any() else None
+            for hits, words in zip(right, total, strict=True)
+        ]
+        resampled = 200 * resampled_shares(right, total, resamples) if resamples else None
+        buckets.append(Bucket(least, limit, sum(of_references), scores, resampled))
     return buckets
 
 

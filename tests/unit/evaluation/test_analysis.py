@@ -45,3 +45,19 @@ def test_impossible_input_is_refused():
         bleu_by_length([GOOD, BAD[:3]], REFERENCES)
     with pytest.raises(DistillationError, match="edges of buckets must rise, but are 5, 1"):
         word_f1_by_frequency([GOOD], REFERENCES, GOOD, edges=(5, 1))
+
+
+def test_resamples_vary_around_the_scores_and_keep_systems_paired() -> None:
+    references, good, bad = REFERENCES * 10, GOOD * 10, BAD * 10
+    training = ["the the the bird bird cat"]
+    for buckets in (
+        bleu_by_length([good, bad, bad], references, edges=(1,), resamples=200),
+        word_f1_by_frequency([good, bad, bad], references, training, edges=(0,), resamples=200),
+    ):
+        (bucket,) = buckets
+        assert bucket.resampled is not None and bucket.resampled.shape == (200, 3)
+        assert bucket.resampled[:, 0] == pytest.approx(100), "a perfect system is perfect on every sample"
+        assert (bucket.resampled[:, 1] == bucket.resampled[:, 2]).all(), "equal systems are equal on every sample"
+        assert bucket.resampled[:, 1].mean() == pytest.approx(bucket.scores[1], abs=1)
+        assert 0.1 < bucket.resampled[:, 1].std() < 10
+    assert bleu_by_length([good], references)[0].resampled is None
