@@ -49,7 +49,8 @@ def test_a_method_takes_over_what_it_does_not_say() -> None:
         "kd": {"title": "KD"},
         "wd": {"title": "WD", "generator": "default", "weight": 0.3, "students": {"tiny": [4]}},
     }
-    settings = resolve(toy(methods=methods, distillation={"weight": 0.7, "temperature": 2}, timed="kd", baselines=[]))
+    changes = {"title": None, "distillation": {"weight": 0.7, "temperature": 2}, "timed": "kd", "baselines": []}
+    settings = resolve(toy(methods=methods, **changes))
     assert (settings.methods["kd"].weight, settings.methods["wd"].weight) == (0.7, 0.3)
     assert (settings.methods["kd"].students, settings.methods["wd"].students) == ({"tiny": [1]}, {"tiny": [4]})
     assert settings.methods["kd"].stages == ("student",) and settings.methods["wd"].stages == ("phase1", "phase2")
