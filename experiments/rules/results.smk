@@ -46,6 +46,7 @@ rule report:
     input:
         rules.table.output,
     output:
+        "results/report.json",
         "results/report.md",
         "results/report.html",
     message:
@@ -62,4 +63,4 @@ rule publish:
     params:
         results=EXPERIMENT / "results",
     shell:
-        "mkdir -p {params.results:q}; cp {input} results/*.png {params.results:q}"
+        "mkdir -p {params.results:q}; cp {input} results/*.svg {params.results:q}"

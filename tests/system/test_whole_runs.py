@@ -84,9 +84,10 @@ def check_second_run(tmp_path):
     printed = quickstart(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == before
     assert "WD student, TINY" in printed
-    page = (tmp_path / "results/report.html").read_text(encoding="utf-8")
-    assert "TINY</strong>: WD student, " in page, "WD has the highest BLEU"
-    assert all((tmp_path / "results" / picture).exists() for picture in re.findall(r'src="([^"]+)"', page))
+    page = (tmp_path / "results/report.md").read_text(encoding="utf-8")
+    assert re.search("^Best on .* is [*][*]WD student[*][*]: ", page, re.MULTILINE), "WD has the highest BLEU"
+    pictures = re.findall(r"!\[.*\]\((.*)\)", page)
+    assert len(pictures) == 5 and all((tmp_path / "results" / picture).exists() for picture in pictures)
 
 
 def check_sweep(experiment, tmp_path):

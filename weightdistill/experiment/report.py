@@ -1,280 +1,252 @@
 """A page on one experiment that a reader understands in a minute: report.md, report.html and their pictures.
 
-    python -m weightdistill.experiment.report --results DIR/results.json --work DIR --output DIR
+    python -m weightdistill.experiment.report --results DIR/results.json --output DIR [--work DIR] [--settings FILE ...]
 
-Reads what `weightdistill.experiment.results` gathered, and from the workflow's folder the logs,
-translations and phase-1 checkpoints.
+With --work it first gathers what only the workflow's folder has into report.json, beside results.json. It then renders
+the page from these two files alone, so that anybody can render a committed experiment again. What report.json lacks is
+shown as an earlier report drew it, if its picture lies in the output folder.
 """
 
 import argparse
-import itertools
 import json
-import math
 import re
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import markdown as markdown_to_html
-import matplotlib
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from tabulate import tabulate
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import numpy as np
+from weightdistill.experiment import pictures
+from weightdistill.experiment.comparison import VALID, Experiment, System
+from weightdistill.experiment.findings import listed, times
+from weightdistill.experiment.gathering import gather
+from weightdistill.experiment.page import Cell, Page, Picture, Section, Table, page
+from weightdistill.experiment.schema import Settings
+from weightdistill.experiment.settings import read
+from weightdistill.files import writing
 
-from weightdistill import checkpoint
-from weightdistill.evaluation.analysis import Bucket, bleu_by_length, word_f1_by_frequency
-from weightdistill.experiment.tables import Table, gap, name_of, spread
-from weightdistill.files import read_lines, writing
-
-COLOURS = matplotlib.color_sequences["tab20"]  # dark and light in turn
-VALIDATION = re.compile(r"valid on 'valid' subset .*\| nll_loss ([0-9.]+) .*num_updates (\d+)")
-NEXT = 4  # so many rivals of the best are named above the table
-STAGES = ("phase1", "phase2", "student")  # of one system either the two phases or the last
-LAYER_WEIGHTS = re.compile(r"generator\.classes\.decoder/([^.]+)\.W_L")
-
-
-def validation_losses(log: Path) -> dict[int, float]:
-    """Updates and the negative log-likelihood in bits a token on the validation set, which all methods share."""
-    losses: dict[int, float] = {}
-    for loss, updates in VALIDATION.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else ():
-        # where a training was resumed, or made anew, the log goes on from there
-        losses = {done: value for done, value in losses.items() if done < int(updates)} | {int(updates): float(loss)}
-    return losses
+EARLIER = "Drawn when the experiment ran."
+RECOLOURED = f"{EARLIER} Its numbers were not kept; its colours are not those of the other pictures."
+KINDS = {"length": "length of the reference", "frequency": "frequency of the word in the training data"}
 
 
-def curve(work: Path, system: str) -> dict[int, float]:
-    """The losses of a student over all its updates, those of phase 2 after those of phase 1."""
-    first, second, only = (validation_losses(work / "logs" / f"{stage}-{system}.log") for stage in STAGES)
-    done = max(first, default=0)
-    return first | {done + updates: loss for updates, loss in (second or only).items()}
+def render(
+    results: Mapping[str, Any],
+    gathered: Mapping[str, Any],
+    output: Path,
+    presentation: Settings | None = None,
+) -> None:
+    """Write report.md, report.html and their pictures.
 
+    Args:
+        results: results.json.
+        gathered: report.json; parts may be missing.
+        output: The folder to write to; pictures of earlier reports are looked for in it.
+        presentation: Settings whose title, description, groups, variants and notes replace those of the results.
 
-def layer_weights(work: Path, system: str) -> dict[str, list[float]]:
-    """W_L of each decoder class after phase 1, over the layers of a subset (all subsets share it)."""
-    path = work / "phase1" / system / "checkpoint_best.pt"
-    if not path.exists():
-        return {}
-    weights = checkpoint.read(path)["model"]
-    found = {match[1]: weight for name, weight in weights.items() if (match := LAYER_WEIGHTS.fullmatch(name))}
-    return {name.replace("/", "."): weight[0].tolist() for name, weight in found.items() if weight.shape[1] > 1}
-
-
-def mean_bleu(row: Mapping[str, Any], tests: Sequence[str]) -> float:
-    return statistics.fmean(row["scores"][test]["bleu"]["mean"] for test in tests)
-
-
-def last_loss(work: Path, row: Mapping[str, Any]) -> str:
-    """The last validation loss of a student's training: mean, and least and largest where there are several seeds."""
-    curves = [curve(work, f"{row['method']}-{row['preset']}-{seed}") for seed in row["seeds"]]
-    losses = [list(points.values())[-1] for points in curves if points]
-    if not losses:
-        return ""
-    extremes = f" ({min(losses):.2f} to {max(losses):.2f})" if len(losses) > 1 else ""
-    return f"{statistics.fmean(losses):.2f}{extremes}"
-
-
-def first_system(row: Mapping[str, Any]) -> str:
-    return f"{row['method']}-{row['preset']}-{row['seeds'][0]}" if row["preset"] else "teacher"
-
-
-def draw_quality_and_speed(rows: Sequence[Mapping[str, Any]], tests: Sequence[str], path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(8, 5))
-    speeds = [row["speed"]["ctranslate2"]["1"]["sentences_per_second"]["median"] for row in rows]
-    points = zip((mean_bleu(row, tests) for row in rows), speeds, strict=True)
-    placed = sorted(zip(points, map(name_of, rows), strict=True))
-    gap = (placed[-1][0][0] - placed[0][0][0]) / 32  # between labels, which would overlap where systems are level
-    labels: dict[float, float] = {}
-    for (quality, speed), name in placed:
-        axes.scatter(speed, quality, marker="*" if name == "teacher" else "o")
-        labels[speed] = max(quality, labels.get(speed, -math.inf) + gap)
-        axes.annotate(name, (speed, labels[speed]), xytext=(6, 0), textcoords="offset points", fontsize=7, va="center")
-    axes.set_xlabel("sentences/s (CTranslate2, batch 1)")
-    axes.set_ylabel("BLEU, mean of the test sets")
-    axes.margins(y=0.08)
-    axes.set_xlim(0, 1.6 * max(speeds))
-    save(figure, path)
-
-
-def draw_curves(work: Path, rows: Sequence[Mapping[str, Any]], preset: str, path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(9, 4.5))
-    colours = itertools.cycle(COLOURS)
-    for row in rows:
-        if row["preset"] == preset and (points := curve(work, first_system(row))):
-            axes.plot(list(points), list(points.values()), marker=".", label=row["title"], color=next(colours))
-    axes.set_xlabel("updates")
-    axes.set_ylabel("validation loss, bits a token")
-    legend(axes)
-    save(figure, path)
-
-
-def draw_layer_weights(weights: Mapping[str, Sequence[float]], path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(5, 0.24 * len(weights) + 1))
-    values = np.array(list(weights.values()))  # (classes, teacher layers)
-    limit = float(np.abs(values).max())
-    image = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_yticks(range(len(weights)), list(weights), fontsize=7)
-    axes.set_xticks(range(values.shape[1]), [str(layer + 1) for layer in range(values.shape[1])])
-    axes.set_xlabel("teacher's decoder layer in its subset")
-    figure.colorbar(image)
-    save(figure, path)
-
-
-def draw_buckets(buckets: Sequence[Bucket], names: Sequence[str], label: str, unit: str, path: Path) -> None:
-    """What each system loses on the first one, bucket by bucket."""
-    figure, axes = plt.subplots(figsize=(9, 3.5))
-    colours = itertools.cycle(COLOURS)
-    width = 0.8 / max(1, len(names) - 1)
-    for index, name in enumerate(names[1:], start=1):
-        gaps = [
-            own - first if (own := bucket.scores[index]) is not None and (first := bucket.scores[0]) is not None else 0
-            for bucket in buckets
-        ]
-        axes.bar(
-            [place + (index - 1) * width for place in range(len(buckets))], gaps, width, label=name, color=next(colours)
-        )
-    axes.axhline(0, color="black", linewidth=0.8)
-    ticks = [f"{bucket.name}\n({bucket.count} {unit})" for bucket in buckets]
-    axes.set_xticks([place + 0.4 - width / 2 for place in range(len(buckets))], ticks, fontsize=7)
-    axes.set_ylabel(label)
-    legend(axes)
-    save(figure, path)
-
-
-def legend(axes: Any) -> None:
-    """Beside the picture, where it hides nothing."""
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-
-
-def save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
-    with writing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
-
-
-def chosen_on(results: Mapping[str, Any]) -> list[str]:
-    """The sets that systems are ranked by: the validation set, where it was evaluated."""
-    evaluated = results["config"]["evaluated"]
-    return ["valid"] if "valid" in evaluated else list(evaluated)
-
-
-def summary(results: Mapping[str, Any], tests: Sequence[str]) -> list[str]:
-    """Which student of each shape the validation set would choose, which are next, and how it does on the test sets."""
-    rows, methods, judges = results["rows"], results["config"]["methods"], chosen_on(results)
-    lines = []
-    for preset in dict.fromkeys(row["preset"] for row in rows if row["preset"]):
-        # not by the test sets: the p-values below would be of a difference that was looked for
-        best, *others = sorted(
-            (row for row in rows if row["preset"] == preset), key=lambda row: -mean_bleu(row, judges)
-        )
-        mean = mean_bleu(best, judges)
-        line = f"- **{preset.upper()}**: {best['title']}, {mean:.1f} BLEU (seeds: {len(best['seeds'])}); next are "
-        behind = [f"{row['title']} {mean_bleu(row, judges) - mean:+.1f} ({len(row['seeds'])})" for row in others[:NEXT]]
-        line += ", ".join(behind) + "."
-        for baseline in ("teacher", *results["config"]["baselines"]):
-            found = [
-                [seed["bleu"] for seed in best["scores"][test]["against"][baseline] if seed and "bleu" in seed]
-                for test in tests
-            ]
-            if all(found):
-                gaps = [gap(seeds) for seeds in found]
-                title = "the teacher" if baseline == "teacher" else methods[baseline]["title"]
-                differences = ", ".join(f"{difference['mean']:+.1f}" for difference, _ in gaps)
-                p_values = ", ".join(f"{p_value:.3f}" for _, p_value in gaps)
-                line += f" Less {title}: {differences} (p = {p_values})."
-        lines.append(line)
-    return lines
-
-
-def report(results: Mapping[str, Any], work: Path, output: Path) -> str:
-    """Draw all pictures, and give the page in Markdown."""
-    rows, config = results["rows"], results["config"]
-    tests = [test for test in config["evaluated"] if test != "valid"]
-    presets = list(dict.fromkeys(row["preset"] for row in rows if row["preset"]))
-    pictured = [row for row in rows if row["method"] in ("teacher", *config.get("pictured", config["methods"]))]
-    heads = ["system", "seeds", *(f"BLEU {test}" for test in tests), "bits a token", "speed", "training"]
-    lines = []
-    for row in rows:
-        speed = row["speed"]["ctranslate2"]["1"]
-        scores = [row["scores"][test]["bleu"] for test in tests]
-        lines.append(
-            [
-                name_of(row),
-                str(len(row["seeds"]) or 1),
-                *map(spread, scores),
-                last_loss(work, row),
-                f"{speed['sentences_per_second']['median']:.0f}/s ({speed['ratio']['median']:.1f}x)",
-                f"{row['training_seconds']['mean'] / 60:.0f} min",
-            ]
-        )
-    text = [
-        f"# {config['name']}",
-        "",
-        f"Highest BLEU on {', '.join(chosen_on(results))}; differences are of the test sets, with the p-value of each:",
-        "",
+    Raises:
+        DistillationError: The results have no BLEU, or a file cannot be written.
+    """
+    experiment = Experiment(results, presentation)
+    sections = [
+        quality(experiment, gathered),
+        losses(experiment, gathered, output),
+        gaps(experiment, gathered, output),
+        layer_weights(experiment, gathered, output),
     ]
-    text += [*summary(results, tests), ""]
-    text += [
-        Table(heads, lines).markdown(),
-        "",
-        "Bits a token: negative log-likelihood of the validation set at the end of the training. "
-        "Differences with their significance, signatures and versions: `table.md`.",
-        "",
-    ]
+    sections = [section for section in sections if section.pictures or section.folded]
+    contents = page(experiment, gathered, sections)
+    files = {picture.file: picture.svg for section in sections for picture in section.pictures if picture.svg}
+    files |= {picture.file: picture.svg for section in sections for _, picture in section.folded if picture.svg}
+    files |= {f"report.{form}": written(contents, form) for form in ("md", "html")}
+    for name, text in files.items():
+        with writing(output / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
-    draw_quality_and_speed(pictured, tests, output / "quality-speed.png")
-    text += ["## Quality against speed", "", "![BLEU against sentences per second](quality-speed.png)", ""]
-    for preset in presets:
-        draw_curves(work, pictured, preset, output / f"curves-{preset}.png")
-        text += [f"## Validation loss, {preset.upper()}", "", "First seed; phase 1 and phase 2 as one curve.", ""]
-        text += [f"![validation loss](curves-{preset}.png)", ""]
-    for row in pictured:
-        if row["preset"] and (weights := layer_weights(work, first_system(row))):
-            picture = f"layer-weights-{row['method']}-{row['preset']}.png"
-            draw_layer_weights(weights, output / picture)
-            text += [f"## W_L after phase 1: {name_of(row)}", ""]
-            text += [
-                "What each weight class of the decoder takes from the layers of the first subset.",
-                "",
-                f"![W_L]({picture})",
-                "",
-            ]
-    for preset in presets:
-        chosen = [row for row in pictured if row["preset"] in (None, preset)]
-        names = [row["title"] for row in chosen]
-        systems = [
-            [line for test in tests for line in read_lines(work / "evaluated" / first_system(row) / f"{test}.txt")]
-            for row in chosen
-        ]
-        ending = config["target"] + (".0" if "references" in config else "")  # the first of several
-        references = [line for test in tests for line in read_lines(work / "raw" / f"{test}.{ending}")]
-        training = read_lines(work / "raw" / f"train.{config['target']}")
-        for kind, buckets, label, unit in (
-            ("length", bleu_by_length(systems, references), "BLEU less the teacher's", "sentences"),
-            ("frequency", word_f1_by_frequency(systems, references, training), "word F1 less the teacher's", "words"),
-        ):
-            picture = f"{kind}-{preset}.png"
-            draw_buckets(buckets, names, label, unit, output / picture)
-            what = "length of the reference" if kind == "length" else "frequency of the word in the training data"
-            text += [f"## Gap to the teacher by {what}, {preset.upper()}", "", f"![{label}]({picture})", ""]
-    return "\n".join(text)
+
+def written(contents: Page, form: str) -> str:
+    """The page in `md` or `html`."""
+    environment = Environment(
+        loader=PackageLoader("weightdistill.experiment"),
+        autoescape=form == "html",
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"inline": inline, "table": markdown_table, "breakable": breakable}
+    text = environment.get_template(f"report.{form}.jinja").render(page=contents)
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def inline(text: str) -> Markup:
+    """Markdown's emphasis as HTML."""
+    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))
+
+
+def breakable(text: str) -> Markup:
+    """Lines may break behind underscores, as long names of test sets need it."""
+    return Markup("_<wbr>").join(text.split("_"))
+
+
+def markdown_table(table: Table) -> str:
+    """A table in Markdown, numbers to the right."""
+
+    def content(cell: Cell) -> str:
+        return f"**{cell.text}**" if cell.best else cell.text
+
+    return tabulate(
+        [list(map(content, line)) for line in table.lines],
+        headers=[head.text for head in table.heads],
+        tablefmt="pipe",  # GitHub's tables, with the alignment of columns, which `github` leaves out
+        colalign=["right" if head.numeric else "left" for head in table.heads],
+        disable_numparse=True,
+    )
+
+
+def quality(experiment: Experiment, gathered: Mapping[str, Any]) -> Section:
+    """BLEU against decoding speed."""
+    intervals = gathered.get("intervals", {})
+    frontier = pictures.frontier(experiment)
+    drawing = pictures.quality_and_speed(experiment, intervals)
+    points = "; ".join(
+        f"{system.name}, {system.bleu(experiment.tests)['mean']:.1f} BLEU"
+        + (f", {times(system)} as fast as the teacher" if system.preset else "")
+        for system in frontier
+    )
+    several = any(len(system.row["seeds"]) > 1 for system in experiment.systems)
+    bars = (
+        "Bars: 95% intervals by bootstrap over the sentences" + " and the seeds" * several + "."
+        if intervals
+        else "Bars: standard deviation over the seeds, where there are several."
+        if several
+        else "One seed each, and no interval was computed: there are no bars."
+    )
+    caption = "The names stand at the frontier: no system is both faster and better on the test sets. "
+    if experiment.judges == [VALID]:
+        caption += "The student that the validation set chooses may be another. "
+    caption += (
+        "The students of a shape are equally fast; they stand side by side to be seen. The broken line is the teacher. "
+        + bars
+    )
+    picture = _picture(drawing, f"BLEU against speed. The frontier: {points}.", caption)
+    return Section("Quality against speed", "", [picture])
+
+
+def losses(experiment: Experiment, gathered: Mapping[str, Any], output: Path) -> Section:
+    """Validation losses during training, a picture for each shape."""
+    section = Section(
+        "Validation loss",
+        "Negative log-likelihood of the references of the validation set. Phase 1 and phase 2 are one curve; the loss "
+        "may rise between them, where the optimiser and the warm-up begin anew.",
+    )
+    known = gathered.get("losses", {})
+    for preset in experiment.presets:
+        drawn = [system for system in experiment.main if system.preset == preset and any(known.get(system.key, ()))]
+        if drawn:
+            several = any(len(system.row["seeds"]) > 1 for system in drawn)
+            caption = f"{preset.upper()}" + ", means over the seeds; bars: standard deviation" * several + "."
+            if any(known.get(experiment.teacher.key, ())):
+                caption += " The broken line is the teacher's loss when its training ended."
+            drawing = pictures.curves(experiment, preset, known)
+            section.pictures.append(_picture(drawing, f"Validation loss by updates of {_names(drawn)}.", caption))
+        else:
+            description = f"Validation loss by updates of {preset.upper()} students, in bits per token."
+            section.folded += _earlier(
+                output / f"curves-{preset}.png", f"{preset.upper()}, first seed", description, RECOLOURED
+            )
+    return section
+
+
+def gaps(experiment: Experiment, gathered: Mapping[str, Any], output: Path) -> Section:
+    """What students lose against the teacher, by length and by frequency."""
+    tests = "the test set" if len(experiment.tests) == 1 else f"{listed(experiment.tests)} together"
+    section = Section("Gap to the teacher by length and by frequency", f"Scores of {tests}, minus the teacher's.")
+    for preset in experiment.presets:
+        known = gathered.get("gaps", {}).get(preset, {})
+        for kind, what in KINDS.items():
+            score = "BLEU" if kind == "length" else "F1 of words"
+            description = f"{score} of {preset.upper()} students minus the teacher's, by {what}."
+            if buckets := known.get(kind):
+                drawn = [system for system in experiment.students(preset) if system.key in buckets[0]["gaps"]]
+                which = "the best student of each group" if experiment.grouped else "the best students"
+                if experiment.grouped and len(drawn) < len(experiment.best_of_groups(preset)):
+                    which = f"the best student of each of the {len(drawn)} best groups"
+                caption = f"{score} by {what}: {preset.upper()}, {which}. Bars: 95% intervals by bootstrap."
+                drawing = pictures.gaps(experiment, preset, kind, buckets)
+                description = f"{description} Shown are {_names(drawn)}."
+                section.pictures.append(_picture(drawing, description, caption))
+            else:
+                file = output / f"{kind}-{preset}.png"
+                section.folded += _earlier(file, f"{preset.upper()}, {score} by {what}", description, RECOLOURED)
+    return section
+
+
+def layer_weights(experiment: Experiment, gathered: Mapping[str, Any], output: Path) -> Section:
+    """W_L after phase 1: of the best student of weight distillation at once, of others on demand."""
+    section = Section(
+        "What the generator takes from which layer (W_L)",
+        "Each line is a weight class of the decoder, each column a layer of the teacher in a subset, which is what one "
+        "student layer is made from. All subsets share W_L. Values after phase 1, first seed.",
+    )
+    known = gathered.get("layer_weights", {})
+    shown: set[str | None] = set()
+    for system in (student for preset in experiment.presets for student in experiment.students(preset)):
+        name = f"layer-weights-{system.key}"
+        description = (
+            f"W_L of {system.name}: a weight for each class of the decoder and each teacher layer of a subset."
+        )
+        if weights := known.get(system.key):
+            picture = _picture(pictures.layer_weights(name, weights), description, system.name)
+            if system.preset in shown:
+                section.folded.append((system.name, picture))
+            else:
+                section.pictures.append(picture)
+            shown.add(system.preset)
+        else:
+            section.folded += _earlier(output / f"{name}.png", system.name, description, EARLIER)
+    return section
+
+
+def _picture(drawing: pictures.Drawing, description: str, caption: str) -> Picture:
+    return Picture(f"{drawing.name}.svg", description, caption, drawing.svg(description))
+
+
+def _earlier(file: Path, summary: str, description: str, caption: str) -> list[tuple[str, Picture]]:
+    """The picture of an earlier report, if it is there."""
+    return [(summary, Picture(file.name, description, caption))] if file.exists() else []
+
+
+def _names(systems: Sequence[System]) -> str:
+    return listed([system.title for system in systems])
 
 
 def main() -> None:
+    """Read the command line, gather where there is a folder to gather from, and render."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True, help="results.json of weightdistill.experiment.results")
-    parser.add_argument("--work", type=Path, required=True, help="folder that the workflow ran in")
     parser.add_argument("--output", type=Path, required=True, help="folder for the page and its pictures")
+    parser.add_argument("--work", type=Path, help="folder that the workflow ran in; report.json is made from it")
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="the experiment's settings, where titles or notes are newer",
+    )
     options = parser.parse_args()
-    text = report(json.loads(options.results.read_text(encoding="utf-8")), options.work, options.output)
-    page = markdown_to_html.markdown(text, extensions=["tables"])
-    style = "body{font:15px sans-serif;max-width:60em;margin:2em auto}td,th{padding:.2em .8em;text-align:right}"
-    html = f"<!doctype html>\n<meta charset='utf-8'>\n<style>{style}</style>\n{page}\n"
-    for name, content in (("report.md", text), ("report.html", html)):
-        with writing(options.output / name) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+    results = json.loads(options.results.read_text(encoding="utf-8"))
+    presentation = read(options.settings) if options.settings else None
+    gathered_path = options.results.with_name("report.json")
+    if options.work:
+        gathered = gather(Experiment(results, presentation), options.work)
+        with writing(gathered_path) as temporary:
+            temporary.write_text(json.dumps(gathered, ensure_ascii=False) + "\n", encoding="utf-8")
+    else:
+        gathered = json.loads(gathered_path.read_text(encoding="utf-8")) if gathered_path.exists() else {}
+    render(results, gathered, options.output, presentation)
 
 
 if __name__ == "__main__":
