@@ -70,7 +70,7 @@ def curve(work: Path, folders: Sequence[str]) -> dict[int, float]:
     losses: dict[int, float] = {}
     for folder in folders:
         done = max(losses, default=0)
-        logged = validation_losses(work / folder / "log.jsonl")
+        logged = validation_losses(work / folder / "train.log")
         losses |= {done + updates: loss for updates, loss in logged.items()}
     return losses
 

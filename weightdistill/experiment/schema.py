@@ -207,8 +207,6 @@ class Settings:
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
     corpora: Dict[str, CorpusSettings] = field(default_factory=dict)
     """Corpora by name that the teacher translates."""
-    pictured: List[str] = field(default_factory=list)
-    """Methods that the report's pictures show; default: all."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     benchmark: BenchmarkSettings = field(default_factory=BenchmarkSettings)
     reduced: ReducedSettings = field(default_factory=ReducedSettings)
@@ -246,5 +244,5 @@ class Settings:
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-_OF_THE_EXPERIMENT_ALONE = {"title", "description", "pictured", "gpus"}
+_OF_THE_EXPERIMENT_ALONE = {"title", "description", "gpus"}
 _OF_THE_REPORT_ALONE = {"title", "group", "variant", "note"}

@@ -99,7 +99,6 @@ def resolve(values: Mapping[str, Any]) -> Settings:
 def _complete(settings: Settings) -> None:
     """Fill in, in place, what a method takes over from the experiment."""
     settings.title = settings.title or settings.name
-    settings.pictured = settings.pictured or list(settings.methods)
     evaluation = settings.evaluation
     evaluation.beam = _listed("evaluation.beam", evaluation.beam, int)
     evaluation.length_penalty = _listed("evaluation.length_penalty", evaluation.length_penalty, float)
@@ -149,9 +148,8 @@ def _require_consistent(settings: Settings) -> None:
     _require_seeds("students", settings.students)
     methods = list(settings.methods)
     choice("timed", settings.timed, methods)
-    for field_name in ("baselines", "pictured"):
-        for name in getattr(settings, field_name):
-            choice(field_name, name, methods)
+    for name in settings.baselines:
+        choice("baselines", name, methods)
     for method in settings.methods.values():
         for preset in method.students:
             if preset not in (settings.methods[settings.timed].students or {}):

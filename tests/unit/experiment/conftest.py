@@ -139,11 +139,11 @@ def work(tmp_path_factory: pytest.TempPathFactory, make_log: Callable[[Path, Map
                     for number, line in enumerate(references)
                 ]
                 write(folder / f"evaluated/{run}/{test}.txt", lines)
-    make_log(folder / "teacher/log.jsonl", {100: 3.0, 200: 2.0})
-    make_log(folder / "students/kd-tiny-1/log.jsonl", {100: 5.0, 200: 4.0})
-    make_log(folder / "students/kd-tiny-2/log.jsonl", {100: 5.2, 200: 4.5})
-    make_log(folder / "phase1/wd-tiny-1/log.jsonl", {50: 4.5})
-    make_log(folder / "phase2/wd-tiny-1/log.jsonl", {100: 3.5, 150: 3.25})
+    make_log(folder / "teacher/train.log", {100: 3.0, 200: 2.0})
+    make_log(folder / "students/kd-tiny-1/train.log", {100: 5.0, 200: 4.0})
+    make_log(folder / "students/kd-tiny-2/train.log", {100: 5.2, 200: 4.5})
+    make_log(folder / "phase1/wd-tiny-1/train.log", {50: 4.5})
+    make_log(folder / "phase2/wd-tiny-1/train.log", {100: 3.5, 150: 3.25})
     layers = {"self_attn/k_proj/weight": [0.1, 0.8, 0.1], "fc1/weight": [0.0, 1.0, 0.5], "final/norm": [1.0]}
     state = {f"generator.classes.decoder/{name}.W_L": torch.tensor([weights]) for name, weights in layers.items()}
     state["generator.classes.encoder/fc1/weight.W_L"] = torch.tensor([[1.0, 2.0]])

@@ -20,9 +20,9 @@ def test_a_curve_goes_on_from_phase_1_and_stands_without_it(
 ) -> None:
     folders = ["phase1/wd", "phase2/wd"]
     assert curve(tmp_path, folders) == {}
-    make_log(tmp_path / "phase2/wd/log.jsonl", {5: 4.0, 10: 3.5})
+    make_log(tmp_path / "phase2/wd/train.log", {5: 4.0, 10: 3.5})
     assert curve(tmp_path, folders) == {5: 4.0, 10: 3.5}
-    make_log(tmp_path / "phase1/wd/log.jsonl", {5: 6.0, 10: 5.0})
+    make_log(tmp_path / "phase1/wd/train.log", {5: 6.0, 10: 5.0})
     assert curve(tmp_path, folders) == {5: 6.0, 10: 5.0, 15: 4.0, 20: 3.5}
 
 

@@ -54,7 +54,7 @@ def test_a_method_takes_over_what_it_does_not_say() -> None:
     assert (settings.methods["kd"].weight, settings.methods["wd"].weight) == (0.7, 0.3)
     assert (settings.methods["kd"].students, settings.methods["wd"].students) == ({"tiny": [1]}, {"tiny": [4]})
     assert settings.methods["kd"].stages == ("student",) and settings.methods["wd"].stages == ("phase1", "phase2")
-    assert settings.pictured == ["kd", "wd"] and settings.title == "toy"
+    assert settings.title == "toy"
     assert (settings.evaluation.beam, settings.evaluation.length_penalty) == ([5], [1.0])
 
 
