@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from weightdistill.distillation.soft_labels import SoftLabels, TeacherLogits, require_temperature, rows_of
@@ -129,7 +130,7 @@ def require_share(share: float) -> None:
         raise DistillationError(f"share of selected tokens must be within (0, 1], but is {share}")
 
 
-def require_settings(*, weight: float, label_smoothing: float, soft_loss: str = "ce") -> None:
+def require_settings(*, weight: float = 0.0, label_smoothing: float = 0.0, soft_loss: str = "ce") -> None:
     """Check settings of the loss before anything is computed.
 
     Raises:
@@ -216,11 +217,19 @@ class _DistillationLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        # The saved gradient depends on the logits without saying so to autograd: where a second derivative may be taken
+        # (create_graph), the outer gradient is made to need one, so that torch refuses it.
+        return _DistillationLoss._scaled(ctx, outer[0].detach().requires_grad_(torch.is_grad_enabled()))
+
+    @staticmethod
+    @once_differentiable
+    def _scaled(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the saved gradient of the logits times that of the loss, and None for all else."""
         (gradient,) = ctx.saved_tensors
-        if gradient.dtype == ctx.logits_dtype and outer[0].device.type == "cpu" and outer[0] == 1:
+        if gradient.dtype == ctx.logits_dtype and outer.device.type == "cpu" and outer == 1:
             scaled = gradient  # no copy; on a GPU the comparison would wait for all that goes before
         else:
-            scaled = torch.mul(gradient, outer[0], out=torch.empty_like(gradient, dtype=ctx.logits_dtype))
+            scaled = torch.mul(gradient, outer, out=torch.empty_like(gradient, dtype=ctx.logits_dtype))
         return scaled, None, None, None, None, None, None, None
 
 

@@ -121,6 +121,16 @@ def test_gradients(temperature, weight, teachers):
     assert torch.autograd.gradcheck(loss, logits.requires_grad_())
 
 
+@pytest.mark.parametrize("factor", [1, 3])
+def test_a_second_derivative_is_refused(factor):
+    """It would be wrong without a word: the gradient that the loss keeps is a constant to autograd."""
+    logits, targets, teachers = example()
+    loss = factor * distillation_loss(logits.requires_grad_(), targets, soft(teachers), weight=0.5).loss
+    (gradient,) = torch.autograd.grad(loss, logits, create_graph=True)
+    with pytest.raises(RuntimeError, match="trying to differentiate twice a function that was marked"):
+        (loss + gradient.square().sum()).backward()
+
+
 def test_only_the_loss_carries_a_gradient():
     logits, targets, teachers = example()
     terms = distillation_loss(logits.requires_grad_(), targets, soft(teachers), weight=0.5, padding=PADDING)
