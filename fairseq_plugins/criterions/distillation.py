@@ -20,16 +20,9 @@ from omegaconf import II
 from torch import Tensor, nn
 
 from fairseq_plugins.features import FeatureRecorder
-from weightdistill.distillation.hidden_states import (
-    LOSSES,
-    PRESETS,
-    SCHEDULES,
-    Feature,
-    Match,
-    read_matches,
-    schedule_factor,
-)
+from weightdistill.distillation.hidden_states import LOSSES, PRESETS, Feature, Match, read_matches
 from weightdistill.distillation.losses import SOFT_LOSSES, distillation_loss, hardest, require_settings, require_share
+from weightdistill.distillation.schedules import SCHEDULES, schedule_factor
 from weightdistill.distillation.soft_labels import (
     TEMPERATURE_SCHEDULES,
     TOP_K_RESTS,

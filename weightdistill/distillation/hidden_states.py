@@ -16,18 +16,12 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
+from weightdistill.distillation.schedules import SCHEDULES
 from weightdistill.errors import DistillationError
 from weightdistill.method.shape import TransformerShape
 
 FEATURES = ("encoder.hidden", "decoder.hidden", "encoder.attention", "decoder.attention", "decoder.cross_attention")
 """What of a layer is compared: the states that it gives, or the scores of one of its attentions before the softmax."""
-SCHEDULES = ("constant", "linear_growth", "linear_decay")
-"""How a weight changes in the course of training: not, from zero to itself, or from itself to zero."""
-
-
-def schedule_factor(schedule: str, progress: float) -> float:
-    """What a weight is multiplied by when `progress` of the training, within [0, 1], is done."""
-    return {"constant": 1.0, "linear_growth": progress, "linear_decay": 1 - progress}[schedule]
 
 
 @dataclass(frozen=True)
