@@ -1,0 +1,220 @@
+"""Options of soft labels, and what they make of the teachers' predictions.
+
+Knows logits and probabilities; not how a teacher is run, nor how a cache is read.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+
+from torch import Tensor
+
+from weightdistill.distillation.losses import SOFT_LOSSES, hardest, require_settings, require_share
+from weightdistill.distillation.schedules import SCHEDULES, require_end, schedule_factor
+from weightdistill.distillation.soft_labels import (
+    TEMPERATURE_SCHEDULES,
+    TOP_K_RESTS,
+    TeacherLogits,
+    TopKLabels,
+    cwsm_temperatures,
+    ensemble,
+    flsw_temperatures,
+    mean_logits,
+    require_temperature,
+)
+from weightdistill.errors import DistillationError
+
+# What a cache, which holds one softened distribution per token, cannot give; and the values that ask for none of it.
+_NEEDS_TEACHER = {"soft_loss": "ce", "temperature_schedule": "constant", "probability_shift": False, "soft_top_k": 0}
+
+
+@dataclass(frozen=True)
+class SoftLabelConfig:
+    """How a student learns from the predictions of its teachers.
+
+    The metadata of each field hold its description (`help`) and, where there are only some, its values (`choices`).
+
+    Raises:
+        DistillationError: a value out of range, or two that contradict each other.
+    """
+
+    distillation_weight: float = field(
+        default=0.5,
+        metadata={"help": "share of the teacher's term in the loss, within [0, 1]; 0 trains without distillation"},
+    )
+    distillation_weight_schedule: str = field(
+        default="constant",
+        metadata={
+            "help": "how this share changes from the first update to the last: not at all, from 0, or to 0",
+            "choices": SCHEDULES,
+        },
+    )
+    temperature: float = field(
+        default=1.0,
+        metadata={"help": "softens the distributions of teacher and student; their term is multiplied by its square"},
+    )
+    temperature_schedule: str = field(
+        default="constant",
+        metadata={
+            "help": "temperature per token: the same for all, lower where the student disagrees with the teacher "
+            "(flsw), or lower where the student is unsure (cwsm; both: Wen et al., 2019); never below 0.1",
+            "choices": TEMPERATURE_SCHEDULES,
+        },
+    )
+    temperature_beta: float = field(
+        default=1.0,
+        metadata={
+            "help": "how far the temperatures per token spread; those of cwsm grow as 1/p, so that it needs a small one"
+        },
+    )
+    temperature_gamma: float = field(
+        default=1.0,
+        metadata={"help": "exponent of the disagreement between student and teacher in the schedule flsw"},
+    )
+    soft_loss: str = field(
+        default="ce",
+        metadata={
+            "help": "loss of the soft labels: cross-entropy of the distributions, or squared error of the logits",
+            "choices": SOFT_LOSSES,
+        },
+    )
+    soft_top_k: int = field(
+        default=0,
+        metadata={"help": "keep only the teacher's k most likely tokens per position; 0 keeps all"},
+    )
+    soft_rest: str | None = field(
+        default=None,
+        metadata={
+            "help": "what becomes of the probability of the tokens that are not kept: those kept take it "
+            "(renormalise), or all that are not share it evenly (spread); default: renormalise, with a cache spread",
+            "choices": TOP_K_RESTS,
+        },
+    )
+    soft_share: float = field(
+        default=1.0,
+        metadata={
+            "help": "share of the target tokens in a batch, those that the student finds hardest, that learn from soft "
+            "labels (Wang et al., 2021)"
+        },
+    )
+    probability_shift: bool = field(
+        default=False,
+        metadata={"help": "exchange the teacher's largest logit with that of the reference, so that it is never wrong"},
+    )
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        require_settings(weight=self.distillation_weight, soft_loss=self.soft_loss)
+        require_temperature(self.temperature)
+        require_share(self.soft_share)
+        for option in fields(self):
+            choices, value = option.metadata.get("choices"), getattr(self, option.name)
+            if choices and value is not None and value not in choices:
+                raise DistillationError(f"{_words(option.name)} must be one of {', '.join(choices)}, but is {value!r}")
+        for name in ("soft_top_k", "temperature_beta", "temperature_gamma"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise DistillationError(f"{_words(name)} must be finite and at least 0, but is {value}")
+        if self.soft_loss == "mse" and self.soft_top_k:
+            raise DistillationError("soft loss mse compares all logits; leave out the soft top k, or use soft loss ce")
+        if self.soft_loss == "mse" and self.temperature_schedule != "constant":
+            raise DistillationError(
+                "soft loss mse has no temperatures; leave out the temperature schedule, or use soft loss ce"
+            )
+
+    def require_end(self, updates: int) -> None:
+        """Check that the training has an end if the weight depends on it.
+
+        Args:
+            updates: number of updates in the whole training; 0 where it is not known.
+
+        Raises:
+            DistillationError: it depends on it, and there is none.
+        """
+        require_end(self.distillation_weight_schedule, updates)
+
+    def require_cacheable(self, temperature: float) -> None:
+        """Check that a cache of the teacher's predictions is enough.
+
+        Args:
+            temperature: at which the cache was made.
+
+        Raises:
+            DistillationError: the temperature is another, or an option needs the teacher itself.
+        """
+        if temperature != self.temperature:
+            raise DistillationError(
+                f"temperature must be that of the teacher cache ({temperature}), but is {self.temperature}; or make "
+                "another cache"
+            )
+        for name, value in _NEEDS_TEACHER.items():
+            if getattr(self, name) != value:
+                raise DistillationError(
+                    f"{_words(name)} needs the teacher itself, but there is a cache of its predictions; leave out one "
+                    "of them"
+                )
+
+    def weight_at(self, progress: float) -> float:
+        """Return the weight of the teacher's term when a share of all updates, within [0, 1], is done."""
+        return self.distillation_weight * schedule_factor(self.distillation_weight_schedule, progress)
+
+    def of_teachers(
+        self, teachers: Iterable[Tensor], student: Tensor, targets: Tensor, padding: int, *, training: bool = True
+    ) -> TeacherLogits | None:
+        """Make soft labels of what the teachers say now; those of several are averaged.
+
+        Args:
+            teachers: logits of each teacher, shape (tokens, vocabulary); taken one at a time where possible.
+            student: logits, shape (tokens, vocabulary).
+            targets: reference tokens, shape (tokens,).
+            padding: target value of tokens that do not count.
+            training: whether temperatures may depend on the token. Scaled by the squares of temperatures that the
+                student sets, a validation loss would follow these.
+
+        Returns:
+            The soft labels; None without a teacher.
+        """
+        counts = targets.ne(padding)
+        temperature: float | Tensor = self.temperature
+        if training and self.temperature_schedule == "cwsm":
+            temperature = cwsm_temperatures(student, self.temperature, self.temperature_beta, counts)
+        elif training and self.temperature_schedule == "flsw":
+            teachers = list(teachers)
+            mean = mean_logits(teachers)
+            if mean is None:
+                return None
+            temperature = flsw_temperatures(
+                student, mean, self.temperature, self.temperature_beta, self.temperature_gamma, counts
+            )
+        logits = mean_logits(teachers) if self.soft_loss == "mse" else ensemble(teachers, temperature)
+        if logits is None:
+            return None
+        reference = targets.where(counts, 0) if self.probability_shift else None
+        return TeacherLogits(logits, temperature, self.soft_top_k, self.soft_rest or "renormalise", reference)
+
+    def of_cache(self, indices: Tensor, values: Tensor, missing: Tensor, vocabulary: int) -> TopKLabels:
+        """Make soft labels of what a cache holds.
+
+        Args:
+            indices: most likely words, shape (tokens, k).
+            values: their probabilities, shape (tokens, k).
+            missing: probability of all others together, shape (tokens,).
+            vocabulary: number of words in all.
+        """
+        return TopKLabels(indices, values, missing, vocabulary, self.temperature, self.soft_rest or "spread")
+
+    def selected(self, student: Tensor, targets: Tensor, padding: int) -> Tensor | None:
+        """Select the tokens that learn from soft labels; None stands for all.
+
+        Args:
+            student: logits, shape (tokens, vocabulary).
+            targets: reference tokens, shape (tokens,).
+            padding: target value of tokens that do not count.
+
+        Returns:
+            Booleans, shape (tokens,).
+        """
+        return hardest(student, targets, self.soft_share, padding) if self.soft_share < 1 else None
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
