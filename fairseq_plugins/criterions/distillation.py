@@ -1,43 +1,40 @@
-"""The losses of distillation as one fairseq criterion.
+"""The losses of distillation as one fairseq criterion, whose options choose the method.
 
-Cross-entropy against the reference, the teacher's soft labels (`weightdistill.distillation.losses`), and matches of
-hidden states and attention (`weightdistill.distillation.hidden_states`); its options choose the method.
+Cross-entropy against the reference, the teachers' soft labels (`weightdistill.distillation.soft_label_config`), and
+matches of hidden states and attention (`fairseq_plugins.features`).
 """
 
 import contextlib
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Optional
 
-import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from omegaconf import II
-from torch import Tensor, nn
+from torch import Tensor
 
-from fairseq_plugins.features import FeatureRecorder
-from weightdistill.distillation.hidden_states import LOSSES, PRESETS, Feature, Match, read_matches
-from weightdistill.distillation.losses import SOFT_LOSSES, distillation_loss, hardest, require_settings, require_share
-from weightdistill.distillation.schedules import SCHEDULES, schedule_factor
-from weightdistill.distillation.soft_labels import (
-    TEMPERATURE_SCHEDULES,
-    TOP_K_RESTS,
-    SoftLabels,
-    TeacherLogits,
-    TopKLabels,
-    cwsm_temperatures,
-    ensemble,
-    flsw_temperatures,
-    mean_logits,
-    require_temperature,
-)
+from fairseq_plugins.features import FeatureMatcher
+from weightdistill.distillation.hidden_states import PRESETS, read_matches
+from weightdistill.distillation.losses import distillation_loss, require_settings
+from weightdistill.distillation.schedules import require_end
+from weightdistill.distillation.soft_label_config import SoftLabelConfig
+from weightdistill.distillation.soft_labels import SoftLabels
 from weightdistill.errors import DistillationError
 
 logger = logging.getLogger(__name__)
+
+
+def _soft_label_option(name: str) -> Any:
+    """Make an option of a field of SoftLabelConfig."""
+    option = SoftLabelConfig.__dataclass_fields__[name]
+    description, choices = option.metadata["help"], option.metadata.get("choices")
+    text = f"{description} ({', '.join(choices)})" if choices else description
+    return field(default=option.default, metadata={"help": text})
 
 
 @dataclass
@@ -49,53 +46,17 @@ class DistillationCriterionConfig(FairseqDataclass):
         default=0.0,
         metadata={"help": "share of the uniform distribution in the reference's, within [0, 1)"},
     )
-    distillation_weight: float = field(
-        default=0.5,
-        metadata={"help": "share of the teacher's term in the loss, within [0, 1]; 0 is plain training"},
-    )
-    distillation_weight_schedule: str = field(
-        default="constant",
-        metadata={"help": f"how that share changes until --max-update: {', '.join(SCHEDULES)}"},
-    )
-    temperature: float = field(
-        default=1.0,
-        metadata={"help": "softens both distributions of the teacher's term, which is scaled by its square"},
-    )
-    temperature_schedule: str = field(
-        default="constant",
-        metadata={"help": f"temperatures of single tokens: {', '.join(TEMPERATURE_SCHEDULES)} (Wen et al., 2019)"},
-    )
-    temperature_beta: float = field(
-        default=1.0,
-        metadata={"help": "how far the temperatures of a schedule go from --temperature"},
-    )
-    temperature_gamma: float = field(
-        default=1.0,
-        metadata={"help": "exponent of the disagreement with the teacher in the schedule flsw"},
-    )
-    soft_loss: str = field(
-        default="ce",
-        metadata={"help": f"of the soft labels: {', '.join(SOFT_LOSSES)}, cross-entropy or squared error of logits"},
-    )
-    soft_top_k: int = field(
-        default=0,
-        metadata={"help": "use only the teacher's so many likeliest words; 0 for all"},
-    )
-    soft_rest: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": f"what becomes of the other words' mass: {', '.join(TOP_K_RESTS)}; default: renormalise, and "
-            "spread with --teacher-cache"
-        },
-    )
-    soft_share: float = field(
-        default=1.0,
-        metadata={"help": "share of a batch's tokens, the student's hardest, that learn from soft labels"},
-    )
-    probability_shift: bool = field(
-        default=False,
-        metadata={"help": "the reference's logit and the teacher's largest change places"},
-    )
+    distillation_weight: float = _soft_label_option("distillation_weight")
+    distillation_weight_schedule: str = _soft_label_option("distillation_weight_schedule")
+    temperature: float = _soft_label_option("temperature")
+    temperature_schedule: str = _soft_label_option("temperature_schedule")
+    temperature_beta: float = _soft_label_option("temperature_beta")
+    temperature_gamma: float = _soft_label_option("temperature_gamma")
+    soft_loss: str = _soft_label_option("soft_loss")
+    soft_top_k: int = _soft_label_option("soft_top_k")
+    soft_rest: Optional[str] = _soft_label_option("soft_rest")
+    soft_share: float = _soft_label_option("soft_share")
+    probability_shift: bool = _soft_label_option("probability_shift")
     matches: Optional[str] = field(
         default=None,
         metadata={"help": f"match hidden states or attention: {', '.join(PRESETS)}, or a YAML or JSON file of matches"},
@@ -110,26 +71,86 @@ class DistillationCriterionConfig(FairseqDataclass):
 
 @register_criterion("distillation", dataclass=DistillationCriterionConfig)
 class DistillationCriterion(FairseqCriterion):
-    """Label-smoothed cross-entropy, soft labels and matches."""
+    """Label-smoothed cross-entropy, soft labels and matches.
+
+    Args:
+        task: the distillation task, whose teachers give soft labels and features.
+        cfg: the options.
+
+    Raises:
+        DistillationError: options that are impossible, alone or with this task.
+    """
 
     def __init__(self, task: FairseqTask, cfg: DistillationCriterionConfig) -> None:
+        """Check now what would fail at the first update."""
         super().__init__(task)
         self.cfg = cfg
-        self._matches: list[Match] = []
-        self._recorders: tuple[FeatureRecorder, FeatureRecorder] | None = None
+        require_settings(label_smoothing=cfg.label_smoothing)
+        self._soft = SoftLabelConfig(**{option.name: getattr(cfg, option.name) for option in fields(SoftLabelConfig)})
+        self._soft.require_end(cfg.max_update)
         self._progress = 0.0
-        self._check(task)
-        if cfg.matches:
-            task.require_features()
-            shapes = task.teacher_shape, task.student_shape
-            self._matches = read_matches(cfg.matches, *shapes)
-            for match in self._matches:
-                self._require_end(match.schedule)
-            # Parameters of the criterion: fairseq trains, saves and loads them, and none gets into the student.
-            modules = [match.projection(*shapes) for match in self._matches]
-            self.projections = nn.ModuleDict(
-                {str(index): module for index, module in enumerate(modules) if module is not None}
+        self._require_source(task)
+        # None, or a module whose parameters checkpoints keep under this name.
+        self.projections = self._matcher(task, cfg.matches) if cfg.matches else None
+
+    def forward(
+        self, model: BaseFairseqModel, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Compute the loss of a batch.
+
+        Weights change and matches count in training only: a validation loss that changed its meaning would choose the
+        wrong checkpoint.
+
+        Args:
+            model: the student.
+            sample: the batch.
+            reduce: ignored; fairseq's criterions have it.
+
+        Returns:
+            The loss summed over the batch, the number to divide it by, and what to log.
+        """
+        weight = self._soft.weight_at(self._progress) if self.training else self._soft.distillation_weight
+        matcher = self.projections if self.training else None
+        sample_size = sample["target"].size(0) if self.cfg.sentence_avg else sample["ntokens"]
+        targets = sample["target"].flatten()
+        with contextlib.ExitStack() as recording:
+            if matcher is not None:
+                recording.enter_context(matcher.recording(model, self.task.teacher_model(0)))
+            logits = model(**sample["net_input"])[0].flatten(0, 1)  # (batch * tokens, vocabulary)
+            soft_labels = None
+            if weight > 0:
+                soft_labels = self._soft_labels(model, sample, logits, targets)
+            elif matcher is not None:  # of the teachers the first one has to run, for its features
+                next(self.task.teacher_logits(sample, model))
+            terms = distillation_loss(
+                logits,
+                targets,
+                soft_labels,
+                weight=weight,
+                selected=self._soft.selected(logits, targets, self.padding_idx)
+                if weight > 0 and self.training
+                else None,
+                soft_loss=self._soft.soft_loss,
+                label_smoothing=self.cfg.label_smoothing,
+                padding=self.padding_idx,
             )
+            loss = terms.loss
+            logged = {
+                "nll_loss": terms.nll.data,
+                "distillation_loss": terms.distillation.data,
+                "ntokens": sample["ntokens"],
+                "nsentences": sample["target"].size(0),
+                "sample_size": sample_size,
+            }
+            if matcher is not None:
+                match_loss = matcher(sample, self._progress) * sample_size
+                loss = loss + match_loss
+                logged["match_loss"] = match_loss.data
+        return loss, sample_size, {"loss": loss.data, **logged}
+
+    def set_num_updates(self, updates: int) -> None:
+        """Say how many updates are done, for the schedules."""
+        self._progress = min(1.0, updates / self.cfg.max_update) if self.cfg.max_update else 0.0
 
     def load_state_dict(self, state_dict: dict[str, Any] | None, *args: Any, **kwargs: Any) -> Any:
         """Load projections; where `--finetune-from-model` names a file without any, they stay new."""
@@ -138,65 +159,9 @@ class DistillationCriterion(FairseqCriterion):
             return None
         return super().load_state_dict(state_dict, *args, **kwargs)
 
-    def set_num_updates(self, updates: int) -> None:
-        """Say how many updates were done, for the schedules."""
-        self._progress = min(1.0, updates / self.cfg.max_update) if self.cfg.max_update else 0.0
-
-    def forward(
-        self, model: BaseFairseqModel, sample: dict[str, Any], reduce: bool = True
-    ) -> tuple[Tensor, int, dict[str, Any]]:
-        """The loss summed over the batch, what to divide it by, and what to log.
-
-        Matches count in training only: the validation loss is that of the predictions.
-        """
-        matching = bool(self._matches) and self.training
-        if matching and self._recorders is None:
-            self._recorders = self._record(model, sample)
-        with contextlib.ExitStack() as recording:  # ends if memory runs out, too, after which fairseq goes on
-            for recorder in self._recorders if matching and self._recorders else ():
-                recorder.start()
-                recording.callback(recorder.stop)
-            return self._losses(model, sample, matching)
-
-    def _losses(
-        self, model: BaseFairseqModel, sample: dict[str, Any], matching: bool
-    ) -> tuple[Tensor, int, dict[str, Any]]:
-        """See `forward`."""
-        logits = model(**sample["net_input"])[0].flatten(0, 1)  # (batch * tokens, vocabulary)
-        targets = sample["target"].flatten()
-        share = self._scheduled(self.cfg.distillation_weight, self.cfg.distillation_weight_schedule)
-        soft_labels = self._soft_labels(sample, model, logits, targets) if share > 0 or matching else None
-        selected = None
-        if share > 0 and self.cfg.soft_share < 1 and self.training:  # validation is on all tokens
-            selected = hardest(logits, targets, self.cfg.soft_share, self.padding_idx)
-        terms = distillation_loss(
-            logits,
-            targets,
-            soft_labels if share > 0 else None,
-            weight=share,
-            selected=selected,
-            soft_loss=self.cfg.soft_loss,
-            label_smoothing=self.cfg.label_smoothing,
-            padding=self.padding_idx,
-        )
-        sample_size = sample["target"].size(0) if self.cfg.sentence_avg else sample["ntokens"]
-        loss = terms.loss
-        logged = {
-            "nll_loss": terms.nll.data,
-            "distillation_loss": terms.distillation.data,
-            "ntokens": sample["ntokens"],
-            "nsentences": sample["target"].size(0),
-            "sample_size": sample_size,
-        }
-        if matching:
-            matched = self._match(sample) * sample_size
-            loss = loss + matched
-            logged["match_loss"] = matched.data
-        return loss, sample_size, {"loss": loss.data, **logged}
-
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Log means in bits, as fairseq's own criterions do: the loss per sample, the others per token.
+        """Log means in bits, as fairseq's criterions do: the loss per sample, the others per token.
 
         What is no entropy is divided by ln 2 all the same where it is part of a loss in bits (--soft-loss mse); the
         matches' is logged as it is.
@@ -217,137 +182,42 @@ class DistillationCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """Every logged value is a sum."""
+        """Return True, since every logged value is a sum."""
         return True
 
-    def _check(self, task: FairseqTask) -> None:
-        """Refuse what is impossible now rather than at the first update."""
-        cfg = self.cfg
-        require_settings(weight=cfg.distillation_weight, label_smoothing=cfg.label_smoothing, soft_loss=cfg.soft_loss)
-        require_temperature(cfg.temperature)
-        require_share(cfg.soft_share)
-        for option, choices in (
-            ("distillation_weight_schedule", SCHEDULES),
-            ("temperature_schedule", TEMPERATURE_SCHEDULES),
-            ("soft_rest", (None, *TOP_K_RESTS)),
-        ):
-            if getattr(cfg, option) not in choices:
-                raise DistillationError(
-                    f"--{option.replace('_', '-')} must be one of {', '.join(filter(None, choices))}, but is "
-                    f"{getattr(cfg, option)!r}"
-                )
-        self._require_end(cfg.distillation_weight_schedule)
-        for option in ("soft_top_k", "match_weight", "temperature_beta", "temperature_gamma"):
-            if not 0 <= getattr(cfg, option) < math.inf:
-                raise DistillationError(
-                    f"--{option.replace('_', '-')} must be finite and at least 0, but is {getattr(cfg, option)}"
-                )
-        if cfg.soft_loss == "mse" and cfg.soft_top_k:
-            raise DistillationError("--soft-loss mse compares all logits; leave out --soft-top-k, or take ce")
-        if cfg.soft_loss == "mse" and cfg.temperature_schedule != "constant":
-            raise DistillationError("--soft-loss mse has no temperatures; leave out --temperature-schedule, or take ce")
+    def _require_source(self, task: FairseqTask) -> None:
+        """Check that the task has the teacher, or the cache of its predictions, that the options need."""
         cached = getattr(task, "cache_settings", None)
         if cached is not None:
-            self._check_cached(cached)
-        elif (cfg.distillation_weight > 0 or cfg.matches) and not getattr(task.cfg, "teacher_path", None):
-            asked = "--matches is given" if cfg.matches else f"--distillation-weight is {cfg.distillation_weight}"
-            raise DistillationError(
-                f"{asked}, but there is no teacher; give --teacher-path, with --task distillation, or set it to 0"
-            )
-
-    def _check_cached(self, settings: dict[str, Any]) -> None:
-        """Refuse what takes the teacher itself."""
-        if settings["temperature"] != self.cfg.temperature:
-            raise DistillationError(
-                f"--temperature must be that of the teacher cache ({settings['temperature']}), but is "
-                f"{self.cfg.temperature}; or make another cache"
-            )
-        for option, plain in (
-            ("matches", None),
-            ("soft_loss", "ce"),
-            ("temperature_schedule", "constant"),
-            ("probability_shift", False),
-            ("soft_top_k", 0),
-        ):
-            if getattr(self.cfg, option) != plain:
+            self._soft.require_cacheable(cached["temperature"])
+            if self.cfg.matches:
                 raise DistillationError(
-                    f"--{option.replace('_', '-')} takes the teacher itself, but there is a cache of its predictions; "
-                    "leave out --teacher-cache"
+                    "--matches needs the teacher itself, but there is a cache of its predictions; leave out one of them"
+                )
+        elif not getattr(task.cfg, "teacher_path", None):
+            remedy = "but there is no teacher; give --teacher-path, with --task distillation, or"
+            if self.cfg.matches:
+                raise DistillationError(f"--matches is given, {remedy} leave it out")
+            if self.cfg.distillation_weight > 0:
+                raise DistillationError(
+                    f"--distillation-weight is {self.cfg.distillation_weight}, {remedy} set it to 0"
                 )
 
-    def _require_end(self, schedule: str) -> None:
-        if schedule != "constant" and not self.cfg.max_update:
-            raise DistillationError(f"the schedule {schedule} needs to know the end of the training; give --max-update")
-
-    def _scheduled(self, weight: float, schedule: str) -> float:
-        if not self.training:  # a validation loss that changes its meaning would choose the wrong checkpoint
-            return weight
-        return weight * schedule_factor(schedule, self._progress)
+    def _matcher(self, task: FairseqTask, source: str) -> FeatureMatcher:
+        """Make the module that compares features of the task's student and first teacher."""
+        task.require_features()
+        shapes = task.teacher_shape, task.student_shape
+        matches = read_matches(source, *shapes)
+        for match in matches:
+            require_end(match.schedule, self.cfg.max_update)
+        return FeatureMatcher(matches, *shapes, self.padding_idx, self.cfg.match_weight)
 
     def _soft_labels(
-        self, sample: dict[str, Any], model: BaseFairseqModel, logits: Tensor, targets: Tensor
+        self, model: BaseFairseqModel, sample: dict[str, Any], logits: Tensor, targets: Tensor
     ) -> SoftLabels | None:
-        """The teachers' soft labels for a batch; running them also gives the recorder its features."""
-        cfg = self.cfg
+        """Return the soft labels of a batch: those that it carries from a cache, or what the teachers say now."""
         if "soft_labels" in sample:
-            indices, values, missing = (sample["soft_labels"][name] for name in ("indices", "values", "missing"))
-            return TopKLabels(
-                indices.flatten(0, 1),
-                values.flatten(0, 1),
-                missing.flatten(),
-                logits.shape[1],
-                cfg.temperature,
-                cfg.soft_rest or "spread",
-            )
-        every = (teacher.flatten(0, 1) for teacher in self.task.teacher_logits(sample, model))
-        temperature: float | Tensor = cfg.temperature
-        counts = targets.ne(self.padding_idx)
-        # Scaled by the squares of temperatures that the student sets, the validation loss would follow these.
-        schedule = cfg.temperature_schedule if self.training else "constant"
-        if schedule == "flsw":
-            teachers = list(every)
-            every = (teacher for teacher in teachers)
-            mean = mean_logits(teachers)
-            if mean is not None:
-                temperature = flsw_temperatures(
-                    logits, mean, cfg.temperature, cfg.temperature_beta, cfg.temperature_gamma, counts
-                )
-        elif schedule == "cwsm":
-            temperature = cwsm_temperatures(logits, cfg.temperature, cfg.temperature_beta, counts)
-        combined = mean_logits(every) if cfg.soft_loss == "mse" else ensemble(every, temperature)
-        if combined is None:
-            return None
-        reference = targets.where(counts, 0) if cfg.probability_shift else None
-        return TeacherLogits(combined, temperature, cfg.soft_top_k, cfg.soft_rest or "renormalise", reference)
-
-    def _record(self, model: BaseFairseqModel, sample: dict[str, Any]) -> tuple[FeatureRecorder, FeatureRecorder]:
-        """Recorders of the student and of the first teacher."""
-        wanted = [[], []]  # type: list[list[tuple[str, int]]]
-        for match in self._matches:
-            for layers, found in zip((match.student_layers, match.teacher_layers), wanted, strict=True):
-                found += [(match.feature, layer) for layer in layers]
-        models = model, self.task.teacher_models()[0]
-        student, teacher = (
-            FeatureRecorder(own, features, self.padding_idx) for own, features in zip(models, wanted, strict=True)
-        )
-        return student, teacher
-
-    def _match(self, sample: dict[str, Any]) -> Tensor:
-        """The weighted sum of all matches, in float32 also where autocast would have it otherwise."""
-        device = sample["target"].device
-        total = torch.zeros((), device=device)
-        if self._recorders is None:
-            return total
-        student, teacher = self._recorders
-        with torch.autocast(device.type, enabled=False):
-            for index, match in enumerate(self._matches):
-                ours = student.read(match.feature, match.student_layers, sample)
-                theirs = teacher.read(match.feature, match.teacher_layers, sample)
-                if str(index) in self.projections:
-                    projection = self.projections[str(index)]
-                    kind = next(projection.parameters()).dtype
-                    ours = [Feature(projection(own.values.to(kind)), own.mask) for own in ours]
-                ours, theirs = ([Feature(side.values.float(), side.mask) for side in sides] for sides in (ours, theirs))
-                weight = self._scheduled(match.weight * self.cfg.match_weight, match.schedule)
-                total = total + weight * LOSSES[match.loss].compute(ours, theirs)
-        return total
+            cached = {name: array.flatten(0, 1) for name, array in sample["soft_labels"].items()}
+            return self._soft.of_cache(**cached, vocabulary=logits.shape[1])
+        teachers = (teacher.flatten(0, 1) for teacher in self.task.teacher_logits(sample, model))
+        return self._soft.of_teachers(teachers, logits, targets, self.padding_idx, training=self.training)

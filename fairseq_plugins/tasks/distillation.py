@@ -86,7 +86,7 @@ class DistillationTask(TranslationTask):
     def __init__(self, cfg: DistillationTaskConfig, src_dict: Dictionary, tgt_dict: Dictionary) -> None:
         super().__init__(cfg, src_dict, tgt_dict)
         self._teachers = teachers.read_all(cfg.teacher_path or "")
-        self._teacher_models: list[BaseFairseqModel] = []
+        self._teacher_models: dict[int, BaseFairseqModel] = {}
         # Of a teacher that is not run, nor started from, only the predictions matter.
         apart = bool(cfg.teacher_cache) and (cfg.student_init or "random") == "random"
         for teacher in self._teachers:
@@ -197,21 +197,33 @@ class DistillationTask(TranslationTask):
                     "not let it; leave one of them out"
                 )
 
-    def teacher_models(self) -> list[BaseFairseqModel]:
-        """The teachers as models in eval mode, built when they are first asked for.
+    def teacher_model(self, number: int) -> BaseFairseqModel:
+        """Return one of the teachers as a model in eval mode, built when it is first asked for.
 
-        The task holds them, outside every module: no checkpoint or optimiser sees them.
+        The task holds it, outside every module: no checkpoint or optimiser sees it.
+
+        Args:
+            number: its place in --teacher-path, from 0.
         """
-        if not self._teacher_models:
-            self._teacher_models = [teacher.build(self) for teacher in self._teachers]
-        return self._teacher_models
+        if number not in self._teacher_models:
+            self._teacher_models[number] = self._teachers[number].build(self)
+        return self._teacher_models[number]
 
     def teacher_logits(self, sample: dict[str, Any], student: BaseFairseqModel) -> Iterator[Tensor]:
-        """Each teacher's logits for a batch in turn, (batch, target tokens, vocabulary), on the student's device."""
+        """Run one teacher after another on a batch, each when its logits are asked for.
+
+        Args:
+            sample: the batch.
+            student: says on which device and in which precision.
+
+        Yields:
+            Logits, shape (batch, target tokens, vocabulary).
+        """
         parameter = next(student.parameters())
-        for model in self.teacher_models():
+        for number in range(len(self._teachers)):
+            model = self.teacher_model(number).to(device=parameter.device, dtype=parameter.dtype)
             with torch.no_grad():
-                logits = model.to(device=parameter.device, dtype=parameter.dtype)(**sample["net_input"])[0]
+                logits = model(**sample["net_input"])[0]
             yield logits
 
     def train_step(

@@ -33,7 +33,7 @@ def test_a_batch_carries_what_the_teacher_says_of_it(data: Path, teacher: Path, 
         student(data, tmp_path, teacher, "--dropout", 0, "--temperature", 2, "--soft-top-k", 8, "--soft-rest", "spread")
     )
     online.model.load_state_dict(cached.model.state_dict())
-    assert not cached.task.teacher_models()
+    assert not list(cached.task.teacher_logits(cached.sample, cached.model))
     losses = [built.criterion(built.model, cached.sample)[0] for built in (cached, online)]
     # the online criterion would take the labels in the sample, too
     del cached.sample["soft_labels"]
@@ -102,10 +102,10 @@ def test_an_unfinished_cache_is_finished_and_a_finished_one_left(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--temperature", 1], r"--temperature must be that of the teacher cache \(2.0\), but is 1.0"),
-        (["--matches", "distilbert"], "--matches takes the teacher itself, but there is a cache"),
-        (["--soft-loss", "mse"], "--soft-loss takes the teacher itself"),
-        (["--probability-shift"], "--probability-shift takes the teacher itself"),
+        (["--temperature", 1], r"temperature must be that of the teacher cache \(2.0\), but is 1.0"),
+        (["--matches", "distilbert"], "--matches needs the teacher itself, but there is a cache"),
+        (["--soft-loss", "mse"], "soft loss needs the teacher itself"),
+        (["--probability-shift"], "probability shift needs the teacher itself"),
     ],
     ids=str,
 )

@@ -1,5 +1,6 @@
 """Every way of distilling through the real criterion: what it computes, what it trains, what it refuses."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import fairseq_plugins.models.generated_transformer
 import fairseq_plugins.tasks.distillation  # noqa: F401
 from fairseq_plugins.export import export
 from fairseq_plugins.features import FeatureRecorder
-from fairseq_plugins.teachers import read
+from fairseq_plugins.teachers import Teacher, read
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
 from weightdistill.method.student_init import initial_student
@@ -120,7 +121,7 @@ def test_the_criterion_is_what_its_options_define(
 
 def test_features_are_what_the_model_computes(data: Path, teacher: Path, tmp_path: Path) -> None:
     built = Built(student(data, tmp_path, teacher))
-    model = built.task.teacher_models()[0]
+    model = built.task.teacher_model(0)
     pad = built.task.source_dictionary.pad()
     places = [
         *(("encoder.hidden", layer) for layer in range(3)),
@@ -129,8 +130,6 @@ def test_features_are_what_the_model_computes(data: Path, teacher: Path, tmp_pat
         ("encoder.attention", 1),
         ("decoder.attention", 1),
     ]
-    recorder = FeatureRecorder(model, places, pad)
-    recorder.start()
     calls: dict[str, dict[str, Any]] = {}  # of self-attention
     modules = {f"{stack}.attention": getattr(model, stack).layers[0].self_attn for stack in ("encoder", "decoder")}
     for feature, module in modules.items():
@@ -140,31 +139,97 @@ def test_features_are_what_the_model_computes(data: Path, teacher: Path, tmp_pat
 
         module.register_forward_pre_hook(keep, with_kwargs=True)
     inputs = built.sample["net_input"]
-    with torch.no_grad():
-        encoded = model.encoder(inputs["src_tokens"], inputs["src_lengths"], return_all_hiddens=True)
-        states, extra = model.decoder(inputs["prev_output_tokens"], encoder_out=encoded, features_only=True)
-    for layer, states_of_layer in enumerate(encoded["encoder_states"]):
-        (found,) = recorder.read("encoder.hidden", [layer], built.sample)
-        torch.testing.assert_close(found.values, states_of_layer.transpose(0, 1))
-        assert torch.equal(found.mask, inputs["src_tokens"] != pad)
-    (found,) = recorder.read("decoder.hidden", [2], built.sample)
-    torch.testing.assert_close(found.values, states)
-    for layer in range(2):
-        (found,) = recorder.read("decoder.hidden", [layer], built.sample)
-        torch.testing.assert_close(found.values, extra["inner_states"][layer].transpose(0, 1))
-    (found,) = recorder.read("decoder.cross_attention", [2], built.sample)
-    attention = found.values.masked_fill(~(inputs["src_tokens"] != pad)[:, None, None], -torch.inf).softmax(-1).mean(1)
-    torch.testing.assert_close(attention, extra["attn"][0], rtol=1e-4, atol=1e-5)
-    assert torch.equal(found.mask.any(2), inputs["prev_output_tokens"] != pad)
-    (found,) = recorder.read("decoder.attention", [1], built.sample)
-    assert not found.mask.triu(1).any()  # the future is not attended to
-    for feature, module in modules.items():
-        (found,) = recorder.read(feature, [1], built.sample)
+    with FeatureRecorder(model, places, pad) as recorder:
         with torch.no_grad():
-            _, weights = module(**{**calls[feature], "need_weights": True})  # means over the heads
-        own = found.values.masked_fill(~found.mask[:, None], -torch.inf).softmax(-1).mean(1)
-        counts = found.mask.any(2)  # rows of padding hold nothing
-        torch.testing.assert_close(own[counts], weights[counts], rtol=1e-4, atol=1e-5)
+            encoded = model.encoder(inputs["src_tokens"], inputs["src_lengths"], return_all_hiddens=True)
+            states, extra = model.decoder(inputs["prev_output_tokens"], encoder_out=encoded, features_only=True)
+        for layer, states_of_layer in enumerate(encoded["encoder_states"]):
+            (found,) = recorder.read("encoder.hidden", [layer], built.sample)
+            torch.testing.assert_close(found.values, states_of_layer.transpose(0, 1))
+            assert torch.equal(found.mask, inputs["src_tokens"] != pad)
+        (found,) = recorder.read("decoder.hidden", [2], built.sample)
+        torch.testing.assert_close(found.values, states)
+        for layer in range(2):
+            (found,) = recorder.read("decoder.hidden", [layer], built.sample)
+            torch.testing.assert_close(found.values, extra["inner_states"][layer].transpose(0, 1))
+        (found,) = recorder.read("decoder.cross_attention", [2], built.sample)
+        attention = (
+            found.values.masked_fill(~(inputs["src_tokens"] != pad)[:, None, None], -torch.inf).softmax(-1).mean(1)
+        )
+        torch.testing.assert_close(attention, extra["attn"][0], rtol=1e-4, atol=1e-5)
+        assert torch.equal(found.mask.any(2), inputs["prev_output_tokens"] != pad)
+        (found,) = recorder.read("decoder.attention", [1], built.sample)
+        assert not found.mask.triu(1).any()  # the future is not attended to
+        for feature, module in modules.items():
+            (found,) = recorder.read(feature, [1], built.sample)
+            with torch.no_grad():
+                _, weights = module(**{**calls[feature], "need_weights": True})  # means over the heads
+            own = found.values.masked_fill(~found.mask[:, None], -torch.inf).softmax(-1).mean(1)
+            counts = found.mask.any(2)  # rows of padding hold nothing
+            torch.testing.assert_close(own[counts], weights[counts], rtol=1e-4, atol=1e-5)
+
+
+def test_no_hook_is_left_on_a_model_not_even_by_a_step_that_fails(
+    data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "matches.json").write_text(json.dumps(MATCHES), encoding="utf-8")
+    built = Built(student(data, tmp_path, teacher, "--matches", tmp_path / "matches.json", "--max-update", 9))
+
+    def hooks() -> int:
+        models = built.model, built.task.teacher_model(0)
+        modules = [module for model in models for module in model.modules()]
+        return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+
+    assert built.criterion(built.model, built.sample)[2]["match_loss"] > 0
+    assert hooks() == 0
+
+    def out_of_memory(*_: Any) -> None:
+        assert hooks() > 0
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(built.task, "teacher_logits", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        built.criterion(built.model, built.sample)
+    assert hooks() == 0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "in_training", "in_validation"),
+    [
+        (["--distillation-weight", 0.5], [0, 1], [0, 1]),
+        (["--distillation-weight", 0.5, "--matches", "distilbert"], [0, 1], [0, 1]),
+        (["--distillation-weight", 0, "--matches", "distilbert"], [0], []),
+        (["--distillation-weight", 0], [], []),
+        (["--distillation-weight-schedule", "linear_growth", "--max-update", 9], [], [0, 1]),
+    ],
+    ids=str,
+)
+def test_only_the_teachers_that_something_is_learned_from_are_built_and_run(
+    data: Path,
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: list[object],
+    in_training: list[int],
+    in_validation: list[int],
+) -> None:
+    runs: list[int] = []
+    build, built_teachers = Teacher.build, itertools.count()
+
+    def counting(source: Teacher, task: Any) -> Any:
+        model, number = build(source, task), next(built_teachers)
+        model.register_forward_hook(lambda *_: runs.append(number))
+        return model
+
+    monkeypatch.setattr(Teacher, "build", counting)
+    built = Built(student(data, tmp_path, f"{teacher},{teacher}", *chosen))
+    built.criterion(built.model, built.sample)
+    assert runs == in_training
+    assert next(built_teachers) == len(in_training)
+    runs.clear()
+    built.criterion.eval()
+    built.criterion(built.model, built.sample)
+    assert len(runs) == len(in_validation)
 
 
 @pytest.mark.slow
@@ -295,12 +360,12 @@ def test_a_student_starts_from_copied_weights_and_resumes_from_its_own(
         (["--label-smoothing", 1], r"label smoothing must be within \[0, 1\), but is 1"),
         (["--soft-share", 0], r"share of selected tokens must be within \(0, 1\], but is 0"),
         (["--soft-loss", "kl"], "soft loss must be one of ce, mse, but is 'kl'"),
-        (["--soft-rest", "drop"], "--soft-rest must be one of renormalise, spread, but is 'drop'"),
-        (["--soft-top-k", -1], "--soft-top-k must be finite and at least 0, but is -1"),
-        (["--temperature-gamma", -1], "--temperature-gamma must be finite and at least 0, but is -1"),
-        (["--soft-loss", "mse", "--temperature-schedule", "flsw"], "--soft-loss mse has no temperatures; leave out"),
-        (["--soft-loss", "mse", "--soft-top-k", 4], "--soft-loss mse compares all logits; leave out --soft-top-k"),
-        (["--temperature-schedule", "linear"], "--temperature-schedule must be one of constant, flsw, cwsm, but is"),
+        (["--soft-rest", "drop"], "soft rest must be one of renormalise, spread, but is 'drop'"),
+        (["--soft-top-k", -1], "soft top k must be finite and at least 0, but is -1"),
+        (["--temperature-gamma", -1], "temperature gamma must be finite and at least 0, but is -1"),
+        (["--soft-loss", "mse", "--temperature-schedule", "flsw"], "soft loss mse has no temperatures; leave out"),
+        (["--soft-loss", "mse", "--soft-top-k", 4], "soft loss mse compares all logits; leave out the soft top k"),
+        (["--temperature-schedule", "linear"], "temperature schedule must be one of constant, flsw, cwsm, but is"),
         (
             ["--distillation-weight-schedule", "linear_decay"],
             "needs to know the end of the training; give --max-update",
