@@ -191,22 +191,34 @@ def _binarised(task: TranslationTask, subset: str, language: str) -> Path:
     return next((path for path in paths if path.exists()), paths[0])
 
 
+def parts(task: TranslationTask, subset: str) -> list[str]:
+    """Name the parts of a split that fairseq combines into one: train, and train1, train2, ... where they exist."""
+    names = [subset]
+    while _binarised(task, f"{subset}{len(names)}", task.cfg.target_lang).exists():
+        names.append(f"{subset}{len(names)}")
+    return names
+
+
 def open_caches(task: TranslationTask, folder: Path, subset: str, combine: bool) -> TeacherCaches:
-    """The caches of a split, and with `combine` of its further parts (train, train1, train2, ...), checked against it.
+    """Open the caches of a split, and check that they are of its targets.
+
+    Args:
+        task: has the data.
+        folder: holds a cache for each split, under its name.
+        subset: the split.
+        combine: whether its further parts belong to it (train1, train2, ...), each with its cache.
 
     Raises:
         DistillationError: one is missing, unfinished or damaged, or of other targets.
     """
-    parts = [subset]
-    while combine and _binarised(task, f"{subset}{len(parts)}", task.cfg.target_lang).exists():
-        parts.append(f"{subset}{len(parts)}")
+    names = parts(task, subset) if combine else [subset]
     first = not dist.is_initialized() or dist.get_rank() == 0
-    caches = [TeacherCache(folder / part, verify=first) for part in parts]
-    for part, cache in zip(parts, caches, strict=True):
-        for name, wanted in fingerprints(task, part).items():
-            if cache.settings.get(name) != wanted:
+    caches = [TeacherCache(folder / name, verify=first) for name in names]
+    for name, cache in zip(names, caches, strict=True):
+        for field, expected in fingerprints(task, name).items():
+            if cache.settings.get(field) != expected:
                 raise DistillationError(
-                    f"teacher cache {cache.folder} was made of other {name.removesuffix('_sha256')} than {part} of "
+                    f"teacher cache {cache.folder} was made of other {field.removesuffix('_sha256')} than {name} of "
                     f"{task.cfg.data}; make another"
                 )
     return TeacherCaches(caches)

@@ -3,7 +3,7 @@
 import functools
 import logging
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,21 @@ def read_all(paths: str) -> list[Teacher]:
         DistillationError: see `read`.
     """
     return [read(path.strip()) for path in paths.split(",") if path.strip()]
+
+
+def same(first: Sequence[Mapping[str, str]], second: Sequence[Mapping[str, str]]) -> bool:
+    """Say whether two lists of provenances are of the same teachers in the same order, wherever their files are."""
+    return [teacher["sha256"] for teacher in first] == [teacher["sha256"] for teacher in second]
+
+
+def distinct(provenances: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the provenances with each teacher once."""
+    return list({teacher["sha256"]: teacher for teacher in provenances}.values())
+
+
+def listed(provenances: Sequence[Mapping[str, str]]) -> str:
+    """Name teachers by path and SHA-256, for a message."""
+    return ", ".join(f"{teacher['path']} (SHA-256 {teacher['sha256']})" for teacher in provenances) or "no teacher"
 
 
 def _require_equal(what: str, teacher: list[str], student: list[str]) -> None:

@@ -7,6 +7,7 @@ checkpoint (`model`, and `cfg` or `args`), not what its weights mean.
 import argparse
 import errno
 import pickle
+import zipfile
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -34,8 +35,12 @@ torch.serialization.add_safe_globals(
 )
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
     """Read a fairseq checkpoint onto the CPU without unpickling anything but plain data, arrays and `Namespace`.
+
+    Args:
+        path: The file.
+        lazily: Map the tensors into memory, so that those that nobody looks at are never read.
 
     Raises:
         DistillationError: the file is missing, truncated, no fairseq checkpoint, or holds anything that would run code.
@@ -44,7 +49,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise DistillationError(f"checkpoint {path} does not exist; give the path of a fairseq checkpoint (.pt)")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         reason = str(error)
         if "Unsupported" in reason or "GLOBAL" in reason:

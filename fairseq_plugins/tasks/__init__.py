@@ -1,6 +1,7 @@
-"""Tasks; fairseq imports every module here by itself, and with them the criterions and what `compat` mends."""
+"""Tasks; fairseq imports every module here by itself, and with them the criterions and what `compat` fixes."""
 
-from fairseq_plugins import compat
+from fairseq_plugins import checkpoint_hooks, compat
 from fairseq_plugins import criterions as criterions
 
 compat.apply()
+checkpoint_hooks.check_before_resuming()

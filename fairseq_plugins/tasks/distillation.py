@@ -16,8 +16,9 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import Tensor
 
 from fairseq_plugins import students, teachers
-from fairseq_plugins.caching import CachedLabelsDataset, open_caches
-from fairseq_plugins.callbacks import at_each_checkpoint
+from fairseq_plugins.caching import CachedLabelsDataset, open_caches, parts
+from fairseq_plugins.checkpoint_hooks import at_each_checkpoint
+from weightdistill import checkpoint
 from weightdistill.distillation.teacher_cache import read_settings
 from weightdistill.errors import DistillationError
 from weightdistill.method.shape import TransformerShape
@@ -71,87 +72,54 @@ class DistillationTaskConfig(TranslationConfig):
     )
 
 
-def _listed(found: list[dict[str, str]]) -> str:
-    return ", ".join(f"{teacher['path']} (SHA-256 {teacher['sha256'][:12]}...)" for teacher in found)
-
-
-def _distinct(found: list[dict[str, str]]) -> list[dict[str, str]]:
-    return list({teacher["sha256"]: teacher for teacher in found}.values())
-
-
 @register_task("distillation", dataclass=DistillationTaskConfig)
 class DistillationTask(TranslationTask):
-    """Translation from one language to another, learnt from data and from teachers."""
+    """Translation from one language to another, learned from data and from teachers.
+
+    Args:
+        cfg: the options.
+        src_dict: source dictionary.
+        tgt_dict: target dictionary.
+
+    Raises:
+        DistillationError: a teacher or cache cannot be read, or a teacher has other dictionaries.
+    """
 
     def __init__(self, cfg: DistillationTaskConfig, src_dict: Dictionary, tgt_dict: Dictionary) -> None:
+        """Read the teachers, and the settings of the cache of their predictions."""
         super().__init__(cfg, src_dict, tgt_dict)
         self._teachers = teachers.read_all(cfg.teacher_path or "")
         self._teacher_models: dict[int, BaseFairseqModel] = {}
-        # Of a teacher that is not run, nor started from, only the predictions matter.
-        apart = bool(cfg.teacher_cache) and (cfg.student_init or "random") == "random"
+        starts_from_teacher = (cfg.student_init or "random") != "random"
+        # Of a teacher that is neither run nor gives a start, only the predictions matter.
+        reads_sources = not cfg.teacher_cache or starts_from_teacher
         for teacher in self._teachers:
-            teacher.require_dictionaries(None if apart else src_dict, tgt_dict, cfg.teacher_data)
-        # only the first of several processes writes checkpoints, and runs the command
+            teacher.require_dictionaries(src_dict if reads_sources else None, tgt_dict, cfg.teacher_data)
+        # Only the first of several processes writes checkpoints, and runs the command.
         if cfg.checkpoint_command and (not dist.is_initialized() or dist.get_rank() == 0):
             at_each_checkpoint(cfg.checkpoint_command)
-        found = [teacher.provenance() for teacher in self._teachers]
-        self._start = found[:1] if (cfg.student_init or "random") != "random" else []
+        taught_by = [teacher.provenance() for teacher in self._teachers]
         self._cache_settings: dict[str, Any] | None = None
         if cfg.teacher_cache:
-            self._cache_settings = read_settings(Path(cfg.teacher_cache) / cfg.train_subset)
-            cached = self._cache_settings["teachers"]
-            if found and [teacher["sha256"] for teacher in found] != [teacher["sha256"] for teacher in cached]:
+            given = taught_by
+            caches = [read_settings(Path(cfg.teacher_cache) / part) for part in parts(self, cfg.train_subset)]
+            self._cache_settings = caches[0]
+            cached = [teacher for cache in caches for teacher in cache["teachers"]]
+            if given and not teachers.same(given, caches[0]["teachers"]):
                 logger.warning(
-                    "teacher cache %s is of %s; --teacher-path, %s, gives the student's settings and start only",
+                    "teacher cache %s was made by %s; --teacher-path, %s, only gives the student's settings and start",
                     cfg.teacher_cache,
-                    _listed(cached),
-                    _listed(found),
+                    teachers.listed(caches[0]["teachers"]),
+                    teachers.listed(given),
                 )
-            found = _distinct([*cached, *self._start])
+            taught_by = teachers.distinct([*cached, *(given[:1] if starts_from_teacher else [])])
         # Goes into every checkpoint of a training, as `task_state`.
-        self.state.merge_state_dict({"teachers": found})
+        self.state.merge_state_dict({"teachers": taught_by})
 
     @property
     def cache_settings(self) -> dict[str, Any] | None:
-        """What the cache of the training split is of; None where teachers are run."""
+        """What the cache of the training split was made with; None where teachers are run."""
         return self._cache_settings
-
-    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
-        """A split, with the teacher's predictions where there is a cache of them.
-
-        Raises:
-            DistillationError: the cache is unfinished or damaged, or of other data.
-        """
-        super().load_dataset(split, epoch, combine, **kwargs)
-        if not self.cfg.teacher_cache:
-            return
-        if ":" in self.cfg.data:
-            raise DistillationError(
-                f"--teacher-cache goes with one data folder, but there are several: {self.cfg.data}"
-            )
-        if self.cfg.left_pad_target:
-            raise DistillationError(
-                "--teacher-cache goes with targets that are padded on the right; leave out --left-pad-target"
-            )
-        caches = open_caches(self, Path(self.cfg.teacher_cache), split, combine)
-        for name in ("k", "temperature"):
-            own, other = (settings[name] for settings in (caches.settings, self._cache_settings or caches.settings))
-            if own != other:
-                raise DistillationError(
-                    f"teacher cache {self.cfg.teacher_cache} has another {name} for {split} ({own}) than for "
-                    f"{self.cfg.train_subset} ({other}); make one of them anew"
-                )
-        if split == self.cfg.train_subset:
-            self.state.merge_state_dict({"teachers": _distinct([*caches.teachers, *self._start])})
-        self.datasets[split] = CachedLabelsDataset(self.datasets[split], caches)
-
-    def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
-        """Never: each epoch cuts its own batches.
-
-        fairseq >= 0.12.3 seeds their composition with the epoch in which the iterator is made. Kept over epochs, a
-        training that resumes in a later one would see other batches than an unbroken training.
-        """
-        return False
 
     @property
     def teacher_shape(self) -> TransformerShape:
@@ -163,8 +131,51 @@ class DistillationTask(TranslationTask):
         """Layers, widths and heads of the model that was built last."""
         return self._student_shape
 
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
+        """Load a split, with the teacher's predictions where there is a cache of them.
+
+        Args:
+            split: its name.
+            epoch: number of the epoch, by which fairseq chooses among several data folders.
+            combine: whether train1, train2, ... belong to it as well as train.
+            kwargs: passed to fairseq.
+
+        Raises:
+            DistillationError: the cache is unfinished, damaged, or does not fit the data.
+        """
+        super().load_dataset(split, epoch, combine, **kwargs)
+        if not self.cfg.teacher_cache:
+            return
+        if ":" in self.cfg.data:
+            raise DistillationError(f"--teacher-cache needs one data folder, but there are several: {self.cfg.data}")
+        if self.cfg.left_pad_target:
+            raise DistillationError(
+                "--teacher-cache needs targets that are padded on the right; leave out --left-pad-target"
+            )
+        caches = open_caches(self, Path(self.cfg.teacher_cache), split, combine)
+        reference = self._cache_settings or caches.settings
+        for name in ("k", "temperature"):
+            if caches.settings[name] != reference[name]:
+                raise DistillationError(
+                    f"teacher cache {self.cfg.teacher_cache} has another {name} for {split} ({caches.settings[name]}) "
+                    f"than for {self.cfg.train_subset} ({reference[name]}); make one of them again"
+                )
+        self.datasets[split] = CachedLabelsDataset(self.datasets[split], caches)
+
+    def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
+        """Never: each epoch cuts its own batches.
+
+        fairseq >= 0.12.3 seeds their composition with the epoch in which the iterator is made. Kept over epochs, a
+        training that resumes in a later one would see other batches than an unbroken training.
+        """
+        return False
+
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """The student, at the start that --student-init names.
+        """Build the student, with the start that --student-init names.
+
+        Args:
+            cfg: settings of the model.
+            from_checkpoint: whether it gets the weights of a checkpoint, to be evaluated rather than trained.
 
         Raises:
             DistillationError: that start is impossible, or there is no teacher to take it from.
@@ -179,10 +190,28 @@ class DistillationTask(TranslationTask):
             )
         if self.cfg.student_init and not from_checkpoint:
             students.initialise(model, self.cfg.student_init, self._teachers, self._student_shape)
-        if self.cfg.teacher_cache:  # the teacher has given all that it is asked for
+        if self.cfg.teacher_cache:  # the teacher is not needed any more
             self._teachers = []
             teachers.read.cache_clear()
         return model
+
+    def before_resuming(self, path: Path) -> None:
+        """Check that a training goes on with the teachers that it began with, wherever their files are now.
+
+        Args:
+            path: the checkpoint that it resumes from.
+
+        Raises:
+            DistillationError: the checkpoint cannot be read, or was trained with other teachers.
+        """
+        recorded = (checkpoint.read(path, lazily=True).get("task_state") or {}).get("teachers")
+        given = self.state.teachers
+        if recorded is not None and not teachers.same(recorded, given):
+            raise DistillationError(
+                f"{path} was trained with {teachers.listed(recorded)}, but this training has {teachers.listed(given)}; "
+                "give the former (--teacher-path, --teacher-cache) to resume it, or begin another training in another "
+                f"--save-dir (--finetune-from-model {path} takes a student's weights along)"
+            )
 
     def require_features(self) -> None:
         """Check that the student's features can be read for matches.

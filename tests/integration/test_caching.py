@@ -162,7 +162,7 @@ def test_what_does_not_fit_the_training_is_noticed(data: Path, teacher: Path, ca
     values.write_bytes(values.read_bytes()[:-1] + b"x")
     with pytest.raises(DistillationError, match=r"00000\.values\.npy has changed since it was written"):
         built.task.load_dataset("train")
-    with pytest.raises(DistillationError, match="--teacher-cache goes with targets that are padded on the right"):
+    with pytest.raises(DistillationError, match="--teacher-cache needs targets that are padded on the right"):
         Built(from_cache(data, tmp_path, cache, teacher, "--left-pad-target"))
 
 

@@ -1,5 +1,6 @@
-"""A training that is killed at any point resumes to the weights of one that was not."""
+"""A training that is killed at any point resumes to the weights of one that was not, and with its teachers only."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from commands import PHASE1_UPDATES, Training, run, start, weights_of
+from fairseq import checkpoint_utils
+from fairseq.trainer import Trainer
+from test_distilling import Built, student
 
-from weightdistill import checkpoint
+from weightdistill import checkpoint, files
+from weightdistill.errors import DistillationError
 
 
 def kill_when(condition: Callable[[], bool], command: list[object]) -> None:
@@ -46,3 +51,65 @@ def test_a_training_killed_twice_ends_with_the_weights_of_an_unbroken_one(tiny: 
     for name, weight in unbroken.items():
         assert torch.equal(resumed[name], weight), name
     assert not list(folder.glob("*.tmp"))
+
+
+@pytest.fixture(scope="module")
+def two_updates(data: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a student's training that stopped after two updates."""
+    folder = tmp_path_factory.mktemp("two-updates")
+    run(*student(data, folder, teacher, "--max-update", 2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def second(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another teacher."""
+    state = checkpoint.read(teacher)
+    state["model"] = {name: weight * 1.01 for name, weight in state["model"].items()}
+    path = tmp_path_factory.mktemp("second") / "second.pt"
+    checkpoint.write(state, path)
+    return path
+
+
+def resumed(command: list[object]) -> int:
+    """Load what a training would go on from, as fairseq-train does; the number of updates that are done."""
+    built = Built(command)
+    trainer = Trainer(built.config, built.task, built.model, built.criterion)
+    checkpoint_utils.load_checkpoint(built.config.checkpoint, trainer)
+    return int(trainer.get_num_updates())
+
+
+def test_a_training_resumes_with_the_same_teacher_wherever_its_file_is(
+    data: Path, teacher: Path, two_updates: Path, tmp_path: Path
+) -> None:
+    shutil.copy(teacher, tmp_path / "moved.pt")
+    assert resumed(student(data, two_updates, tmp_path / "moved.pt")) == 2
+
+
+def test_a_training_does_not_resume_with_other_teachers(
+    data: Path, teacher: Path, second: Path, two_updates: Path
+) -> None:
+    last = two_updates / "checkpoint_last.pt"
+    before, after = (f"{path} \\(SHA-256 {files.fingerprint(path)}\\)" for path in (teacher, second))
+    with pytest.raises(DistillationError, match=f"^{last} was trained with {before}, but this .* has {after}; give"):
+        resumed(student(data, two_updates, second))
+    with pytest.raises(DistillationError, match=f"was trained with {before}, but this training has {before}, {after};"):
+        resumed(student(data, two_updates, f"{teacher},{second}"))
+
+
+def test_other_teachers_may_go_on_from_the_weights_of_a_training(
+    data: Path, second: Path, two_updates: Path, tmp_path: Path
+) -> None:
+    reset = ["--reset-optimizer", "--reset-lr-scheduler", "--reset-dataloader", "--reset-meters"]
+    assert resumed(student(data, two_updates, second, *reset)) == 0
+    last = two_updates / "checkpoint_last.pt"
+    assert resumed(student(data, tmp_path, second, "--finetune-from-model", last)) == 0
+
+
+@pytest.mark.slow
+def test_phase_1_does_not_resume_with_another_teacher(tiny: Training, second: Path, teacher: Path) -> None:
+    command = [second if part == teacher else part for part in tiny.command]
+    last_line = run(*command, fails=True).splitlines()[-1]
+    assert "DistillationError: " in last_line
+    assert f"was trained with {teacher} (SHA-256 {files.fingerprint(teacher)}), but" in last_line
+    assert f"has {second} (SHA-256 {files.fingerprint(second)}); give the former" in last_line

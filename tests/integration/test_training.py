@@ -140,7 +140,7 @@ def test_a_command_runs_at_each_checkpoint_with_its_path(data: Path, teacher: Pa
     # after 3 updates, at the end of the first epoch, and after 6 updates
     names = ["checkpoint_1_3.pt", "checkpoint_best.pt", "checkpoint_2_6.pt"]
     assert seen.read_text(encoding="utf-8").splitlines() == [str(tmp_path / "a save" / name) for name in names]
-    assert log.count("the checkpoint command ended with exit code 3; training goes on") == 3
+    assert log.count("the checkpoint command ended with exit code 3; training continues") == 3
 
 
 def test_a_pre_norm_teacher_with_learned_positions_is_distilled(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""Around fairseq's checkpoints: a command after each, a check before resuming; fairseq has no hooks for either."""
+
+import functools
+import logging
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from fairseq import checkpoint_utils
+from fairseq.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def at_each_checkpoint(command: str) -> None:
+    """From now on, run a shell command after each checkpoint that fairseq writes in this process.
+
+    Training waits for the command, in all of its processes; on GPUs NCCL's timeout limits how long. Let a long command
+    run in the background (`... &`). A command that fails is reported, and training continues.
+
+    Args:
+        command: the command, in which `{}` stands for the checkpoint's path. fairseq writes the same checkpoint under
+            several names; the path is that of the epoch or update, not checkpoint_best.pt or checkpoint_last.pt.
+    """
+    save = getattr(checkpoint_utils.save_checkpoint, "__wrapped__", checkpoint_utils.save_checkpoint)
+
+    @functools.wraps(save)
+    def save_and_run(config: Any, *args: Any, **kwargs: Any) -> Any:
+        folder = Path(config.save_dir)
+        before = _checkpoints(folder)
+        result = save(config, *args, **kwargs)
+        if written := [path for path, time in _checkpoints(folder).items() if before.get(path) != time]:
+            copies = "checkpoint_best", "checkpoint_last", "checkpoint.best"
+            _run(command, min(written, key=lambda path: (path.name.startswith(copies), path.name)))
+        return result
+
+    checkpoint_utils.save_checkpoint = save_and_run
+
+
+def check_before_resuming() -> None:
+    """From now on, show the task each checkpoint that a training of this process resumes from, before it is loaded.
+
+    A task that wants to see it has a method `before_resuming`, which takes the checkpoint's path. A training that only
+    starts from the weights of a checkpoint (--finetune-from-model, --reset-optimizer) does not resume. May be called
+    more than once.
+    """
+    load = getattr(Trainer.load_checkpoint, "__wrapped__", Trainer.load_checkpoint)
+
+    @functools.wraps(load)
+    def check_and_load(
+        trainer: Trainer, filename: str, reset_optimizer: bool = False, *args: Any, **named_args: Any
+    ) -> Any:
+        check = getattr(trainer.task, "before_resuming", None)
+        if check is not None and not reset_optimizer and Path(filename).is_file():
+            check(Path(filename))
+        return load(trainer, filename, reset_optimizer, *args, **named_args)
+
+    Trainer.load_checkpoint = check_and_load
+
+
+def _checkpoints(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.glob("checkpoint*.pt")}
+
+
+def _run(command: str, path: Path) -> None:
+    line = command.replace("{}", shlex.quote(str(path)))
+    logger.info("checkpoint command: %s", line)
+    code = subprocess.run(line, shell=True, check=False).returncode
+    if code:
+        logger.warning("the checkpoint command ended with exit code %d; training continues", code)
