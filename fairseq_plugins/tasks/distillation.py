@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import torch
 import torch.distributed as dist
+from fairseq.criterions import FairseqCriterion
 from fairseq.data import Dictionary, FairseqDataset
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
@@ -18,6 +19,7 @@ from torch import Tensor
 from fairseq_plugins import students, teachers
 from fairseq_plugins.caching import CachedLabelsDataset, open_caches, parts
 from fairseq_plugins.checkpoint_hooks import at_each_checkpoint
+from fairseq_plugins.criterions.distillation import DistillationCriterion
 from weightdistill import checkpoint
 from weightdistill.distillation.teacher_cache import read_settings
 from weightdistill.errors import DistillationError
@@ -88,6 +90,7 @@ class DistillationTask(TranslationTask):
     def __init__(self, cfg: DistillationTaskConfig, src_dict: Dictionary, tgt_dict: Dictionary) -> None:
         """Read the teachers, and the settings of the cache of their predictions."""
         super().__init__(cfg, src_dict, tgt_dict)
+        self._trains = True
         self._teachers = teachers.read_all(cfg.teacher_path or "")
         self._teacher_models: dict[int, BaseFairseqModel] = {}
         starts_from_teacher = (cfg.student_init or "random") != "random"
@@ -181,6 +184,7 @@ class DistillationTask(TranslationTask):
             DistillationError: that start is impossible, or there is no teacher to take it from.
         """
         model = super().build_model(cfg, from_checkpoint)
+        self._trains = not from_checkpoint
         self._student_shape = students.shape_in(cfg)
         self._student_options = cfg
         if self.cfg.student_init and getattr(cfg, "finetune_from_model", None):
@@ -194,6 +198,25 @@ class DistillationTask(TranslationTask):
             self._teachers = []
             teachers.read.cache_clear()
         return model
+
+    def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> FairseqCriterion:
+        """Build the criterion, which has to be that of distillation where a student is trained.
+
+        Args:
+            cfg: settings of the criterion.
+            args: passed to fairseq.
+            kwargs: passed to fairseq.
+
+        Raises:
+            DistillationError: another one would train the student without its teachers.
+        """
+        criterion = super().build_criterion(cfg, *args, **kwargs)
+        if self._trains and not isinstance(criterion, DistillationCriterion):
+            raise DistillationError(
+                f"--task distillation needs --criterion distillation, but is given {type(criterion).__name__}, which "
+                "knows no teacher; for plain training give --criterion distillation --distillation-weight 0"
+            )
+        return criterion
 
     def before_resuming(self, path: Path) -> None:
         """Check that a training goes on with the teachers that it began with, wherever their files are now.

@@ -404,3 +404,12 @@ def test_a_start_needs_a_teacher(data: Path, tmp_path: Path) -> None:
     words = ["fairseq-train", data, "--user-dir", PLUGIN, "--task", "distillation", "--arch", "transformer"]
     with pytest.raises(DistillationError, match="--student-init middle takes weights from a teacher; give"):
         Built([*words, "--save-dir", tmp_path, "--criterion", "cross_entropy", "--student-init", "middle", *TRAINING])
+
+
+def test_another_criterion_is_refused_where_a_student_is_trained(data: Path, teacher: Path, tmp_path: Path) -> None:
+    command = student(data, tmp_path, teacher)
+    place = command.index("--criterion") + 1
+    command = [part for part in command if part not in ("--label-smoothing", 0.1)]
+    command[place] = "cross_entropy"
+    with pytest.raises(DistillationError, match="needs --criterion distillation, but is given CrossEntropyCriterion, "):
+        Built(command)

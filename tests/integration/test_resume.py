@@ -113,3 +113,14 @@ def test_phase_1_does_not_resume_with_another_teacher(tiny: Training, second: Pa
     assert "DistillationError: " in last_line
     assert f"was trained with {teacher} (SHA-256 {files.fingerprint(teacher)}), but" in last_line
     assert f"has {second} (SHA-256 {files.fingerprint(second)}); give the former" in last_line
+
+
+def test_a_student_that_was_trained_with_another_criterion_is_still_validated(
+    two_updates: Path, tmp_path: Path
+) -> None:
+    """The task used to train it without its teachers, and without a word."""
+    state = checkpoint.read(two_updates / "checkpoint_last.pt")
+    state["cfg"]["criterion"] = {"_name": "cross_entropy", "sentence_avg": False}
+    checkpoint.write(state, tmp_path / "older.pt")
+    _, config, task = checkpoint_utils.load_model_ensemble_and_task([str(tmp_path / "older.pt")])
+    assert type(task.build_criterion(config.criterion)).__name__ == "CrossEntropyCriterion"
