@@ -22,11 +22,17 @@ from fairseq_plugins import students, teachers
 from fairseq_plugins.teachers import Teacher
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
-from weightdistill.method.config import BUNDLES, CHOICES, GeneratorConfig
+from weightdistill.method.config import BUNDLES, GeneratorConfig
 from weightdistill.method.generator import WeightGenerator
 from weightdistill.method.layout import require_known
 
 logger = logging.getLogger(__name__)
+
+BUNDLE_HELP = (
+    "bundle of the options below, which override it: starts that did best on Multi30k (default), the paper's equations "
+    "(paper), or what the authors' code does (authors)"
+)
+"""Description of --generator."""
 
 
 @register_model("generated_transformer")
@@ -38,18 +44,20 @@ class GeneratedTransformerModel(TransformerModel):
 
     @classmethod
     def add_args(cls, parser: argparse.ArgumentParser) -> None:
-        """The transformer's options, and those of the generator."""
+        """Add the transformer's options, and those of the generator.
+
+        Args:
+            parser: receives them.
+        """
         super().add_args(parser)
-        parser.add_argument(
-            "--generator", choices=list(BUNDLES), help="bundle of generator options; the others override it"
-        )
-        defaults = GeneratorConfig()
-        for field in fields(GeneratorConfig):
-            name = f"--generator-{field.name.replace('_', '-')}"
-            if isinstance(getattr(defaults, field.name), bool):
-                parser.add_argument(name, action=argparse.BooleanOptionalAction)
+        parser.add_argument("--generator", choices=list(BUNDLES), help=BUNDLE_HELP)
+        for option in fields(GeneratorConfig):
+            name = f"--generator-{option.name.replace('_', '-')}"
+            description = option.metadata["help"]
+            if isinstance(option.default, bool):
+                parser.add_argument(name, action=argparse.BooleanOptionalAction, help=description)
             else:
-                parser.add_argument(name, choices=CHOICES.get(field.name))
+                parser.add_argument(name, choices=option.metadata.get("choices"), help=description)
 
     @classmethod
     def build_model(cls, args: Namespace, task: FairseqTask) -> "GeneratedTransformerModel":

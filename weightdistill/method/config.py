@@ -5,7 +5,7 @@ Where the paper and the authors' code differ, or nobody knows, there is an optio
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 from weightdistill.errors import DistillationError
 
@@ -14,35 +14,83 @@ from weightdistill.errors import DistillationError
 class GeneratorConfig:
     """How student weights are generated from the teacher's.
 
+    The metadata of each field hold its description (`help`) and, where there are only some, its values (`choices`).
     The defaults did best on Multi30k's validation set, changed one at a time (the sweep `defaults`).
+
+    Raises:
+        DistillationError: a value that is none of the choices, or no regular expression.
     """
 
-    sharing: str = "class"
-    """Maps and layer weights are shared by a class (the paper), or belong to one student weight (`instance`)."""
-    equal_maps: str = "skip"
-    """Map when teacher and student dimension are equal: `skip` it, `learn` it, or learn it in the `decoder` only."""
-    map_init: str = "select"
-    """Start of W_I and W_O: `xavier`, `select` (evenly spaced entries, heads whole) or `aligned` (one projection for
-    each residual stream, from the teacher's embeddings)."""
-    layer_init: str = "middle"
-    """Start of W_L: `mean` (1/r), or one-hot on the `first`, `middle` or `last` layer of the subset."""
-    gate_init: str = "preserving"
-    """Start of the gate: `ones` (W=1, B=0) or `preserving` (W=T/tanh(T), B=0, so that the weight passes unchanged)."""
-    gate: bool = True
-    """Whether there is a gate; without one the transformed teacher weight is the student's."""
-    learn_maps: bool = True
-    """Whether W_I and W_O are trained; otherwise they stay as `map_init` made them."""
-    learn_layer_weights: bool = True
-    """Whether W_L is trained; otherwise it stays as `layer_init` made it."""
-    generate: str = ".*"
-    """Regular expression: classes of weights whose whole name matches are generated."""
-    rest: str = "train"
-    """The classes that are not generated: `train` them from a fresh start, or `copy` the teacher's and freeze them."""
+    sharing: str = field(
+        default="class",
+        metadata={
+            "help": "maps and layer weights are shared by a class (the paper), or belong to one student weight "
+            "(instance: the authors' code)",
+            "choices": ("class", "instance"),
+        },
+    )
+    equal_maps: str = field(
+        default="skip",
+        metadata={
+            "help": "map where teacher and student dimension are equal: skip it, learn it, or learn it in the decoder "
+            "only",
+            "choices": ("skip", "learn", "decoder"),
+        },
+    )
+    map_init: str = field(
+        default="select",
+        metadata={
+            "help": "start of W_I and W_O: random (xavier), evenly spaced entries with heads kept whole (select), or "
+            "one projection per residual stream from the teacher's embeddings (aligned)",
+            "choices": ("xavier", "select", "aligned"),
+        },
+    )
+    layer_init: str = field(
+        default="middle",
+        metadata={
+            "help": "start of W_L: 1/r for each layer of the subset (mean), or one-hot on its first, middle or last "
+            "layer",
+            "choices": ("mean", "first", "middle", "last"),
+        },
+    )
+    gate_init: str = field(
+        default="preserving",
+        metadata={
+            "help": "start of the gate: W=1 and B=0 (ones), or W=T/tanh(T) and B=0, which passes the weight unchanged "
+            "(preserving)",
+            "choices": ("ones", "preserving"),
+        },
+    )
+    gate: bool = field(
+        default=True,
+        metadata={"help": "whether there is a gate; without one the transformed teacher weight is the student's"},
+    )
+    learn_maps: bool = field(
+        default=True,
+        metadata={"help": "whether W_I and W_O are trained, or stay as they start"},
+    )
+    learn_layer_weights: bool = field(
+        default=True,
+        metadata={"help": "whether W_L is trained, or stays as it starts"},
+    )
+    generate: str = field(
+        default=".*",
+        metadata={"help": "regular expression: classes of weights whose whole name matches are generated"},
+    )
+    rest: str = field(
+        default="train",
+        metadata={
+            "help": "classes that are not generated: train them from a fresh start, or copy the teacher's and freeze "
+            "them",
+            "choices": ("train", "copy"),
+        },
+    )
 
     def __post_init__(self) -> None:
-        for field, choices in CHOICES.items():
-            if (value := getattr(self, field)) not in choices:
-                raise DistillationError(f"generator {field} must be one of {', '.join(choices)}, but is {value!r}")
+        """Check the values."""
+        for name, choices in CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise DistillationError(f"generator {name} must be one of {', '.join(choices)}, but is {value!r}")
         try:
             re.compile(self.generate)
         except re.error as error:
@@ -52,12 +100,7 @@ class GeneratorConfig:
 
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "sharing": ("class", "instance"),
-    "equal_maps": ("skip", "learn", "decoder"),
-    "map_init": ("xavier", "select", "aligned"),
-    "layer_init": ("mean", "first", "middle", "last"),
-    "gate_init": ("ones", "preserving"),
-    "rest": ("train", "copy"),
+    option.name: option.metadata["choices"] for option in fields(GeneratorConfig) if "choices" in option.metadata
 }
 """Values of each option that has a fixed set of them."""
 
