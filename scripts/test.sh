@@ -11,6 +11,7 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
+python -m fairseq_plugins.option_table --check
 for script in scripts/*.sh experiments/*.sh experiments/*/*.sh .ci/run; do
     bash -n "$script"
 done

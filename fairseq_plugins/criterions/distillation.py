@@ -30,11 +30,9 @@ logger = logging.getLogger(__name__)
 
 
 def _soft_label_option(name: str) -> Any:
-    """Make an option of a field of SoftLabelConfig."""
-    option = SoftLabelConfig.__dataclass_fields__[name]
-    description, choices = option.metadata["help"], option.metadata.get("choices")
-    text = f"{description} ({', '.join(choices)})" if choices else description
-    return field(default=option.default, metadata={"help": text})
+    """Make an option of a field of SoftLabelConfig, with its default and its description."""
+    source = SoftLabelConfig.__dataclass_fields__[name]
+    return field(default=source.default, metadata=source.metadata)
 
 
 @dataclass
@@ -44,7 +42,7 @@ class DistillationCriterionConfig(FairseqDataclass):
     # fairseq makes command-line options of these annotations, and knows Optional only by that name
     label_smoothing: float = field(
         default=0.0,
-        metadata={"help": "share of the uniform distribution in the reference's, within [0, 1)"},
+        metadata={"help": "share of the uniform distribution in that of the reference, within [0, 1)"},
     )
     distillation_weight: float = _soft_label_option("distillation_weight")
     distillation_weight_schedule: str = _soft_label_option("distillation_weight_schedule")
@@ -59,7 +57,10 @@ class DistillationCriterionConfig(FairseqDataclass):
     probability_shift: bool = _soft_label_option("probability_shift")
     matches: Optional[str] = field(
         default=None,
-        metadata={"help": f"match hidden states or attention: {', '.join(PRESETS)}, or a YAML or JSON file of matches"},
+        metadata={
+            "help": "hidden states or attention that the student matches: a preset, or a YAML or JSON file of matches",
+            "values": f"{', '.join(PRESETS)}, FILE",
+        },
     )
     match_weight: float = field(
         default=1.0,
