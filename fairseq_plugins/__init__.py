@@ -1,5 +1,5 @@
 """Weight distillation for `fairseq-train --user-dir fairseq_plugins`: adapts the library `weightdistill` to fairseq.
 
-fairseq imports the modules of `tasks` and `models` by itself; `tasks` brings the rest. Importing this package alone is
-cheap, so that the command line in `cli` starts at once.
+fairseq imports the modules of `tasks` and `models` by itself, and `tasks` imports the rest. Importing this package
+alone is cheap, so that the command line in `commands` starts at once.
 """

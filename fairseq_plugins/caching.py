@@ -1,4 +1,4 @@
-"""Caches of teachers' predictions: made by running the teachers over a split, and read along with its sentences."""
+"""Caches of teachers' predictions: made by running the teachers on a split, and read along with its sentences."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,47 +30,50 @@ def cache_teacher(
     shard_sentences: int = 50_000,
     progress: Callable[[int], object] = lambda sentences: None,
 ) -> TeacherCache:
-    """Write the teachers' predictions for a split of a data folder; an unfinished cache is gone on with.
+    """Write the teachers' predictions for a split of a data folder; an unfinished cache is resumed.
 
     Args:
         paths: the teacher's checkpoint; of several, comma-separated, the mean of their distributions is kept.
         output: folder of the cache.
         data: folder of fairseq-preprocess; default: the one that the teacher was trained on.
         subset: the split.
-        top_k: words kept for each token.
+        top_k: words kept per target token.
         temperature: softens the distributions.
         batch_tokens: padded tokens in a batch.
         shard_sentences: sentences in a shard.
         progress: called with the number of sentences that are finished.
 
+    Returns:
+        The cache, opened for reading.
+
     Raises:
-        DistillationError: a setting out of range; a teacher, dictionary or split that cannot be used; a cache of other
-            settings; an output that cannot be written.
+        DistillationError: a setting out of range; a teacher, dictionary or split that cannot be used; a cache with
+            different settings; an output that cannot be written.
     """
     require_temperature(temperature)
     for field, value in (("top k", top_k), ("batch tokens", batch_tokens), ("shard sentences", shard_sentences)):
         if value < 1:
             raise DistillationError(f"{field} must be at least 1, but is {value}")
-    found = teachers.read_all(paths)
-    if not found:
+    sources = teachers.read_all(paths)
+    if not sources:
         raise DistillationError("a cache needs a teacher; give the path of its checkpoint")
-    task = translation_task(checkpoint.read(found[0].path), data, found[0].path)
-    for teacher in found:
+    task = translation_task(checkpoint.read(sources[0].path), data, sources[0].path)
+    for teacher in sources:
         teacher.require_dictionaries(task.source_dictionary, task.target_dictionary)
     vocabulary = len(task.target_dictionary)
     if top_k > vocabulary:
         raise DistillationError(f"top k must be at most the vocabulary's size ({vocabulary}), but is {top_k}")
     if task.cfg.left_pad_target:
-        raise DistillationError(f"{found[0].path} pads targets on the left, which a teacher cache does not support")
+        raise DistillationError(f"{sources[0].path} pads targets on the left, which a teacher cache does not support")
     dataset = load_split(task, subset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    models = [teacher.build(task).float().to(device) for teacher in found]
+    models = [teacher.build(task).float().to(device) for teacher in sources]
     longest = min(min(model.max_positions()) for model in models)
 
     @torch.no_grad()
     def labels_of(sentences: range) -> Iterable[Labels]:
         none = Labels.of(torch.empty(0, vocabulary), top_k)
-        labels = {index: none for index in sentences}  # too long for the teacher, and so for training
+        labels = {index: none for index in sentences}  # what stays so is too long for the teacher
         lengths = {index: length for index in sentences if (length := int(max(dataset.size(index)))) <= longest}
         places = list(lengths)
         for batch in batches(list(lengths.values()), batch_tokens, "tokens"):
@@ -92,7 +95,7 @@ def cache_teacher(
         "vocabulary": vocabulary,
         "sentences": len(dataset),
         "shard_sentences": shard_sentences,
-        "teachers": [teacher.provenance() for teacher in found],
+        "teachers": [teacher.provenance() for teacher in sources],
         **fingerprints(task, subset),
         **_source_fingerprints(task, subset),
     }
@@ -111,10 +114,11 @@ class CachedLabelsDataset(BaseWrapperDataset):
         caches: their soft labels.
 
     Raises:
-        DistillationError: there are not as many.
+        DistillationError: their numbers differ.
     """
 
     def __init__(self, dataset: FairseqDataset, caches: TeacherCaches) -> None:
+        """Compare the numbers of sentences."""
         super().__init__(dataset)
         if len(dataset) != len(caches):
             raise DistillationError(
@@ -124,6 +128,14 @@ class CachedLabelsDataset(BaseWrapperDataset):
         self._caches = caches
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return a sentence pair with its soft labels.
+
+        Args:
+            index: its number.
+
+        Raises:
+            DistillationError: the cache has another number of tokens for it.
+        """
         item = dict(self.dataset[index])
         labels = self._caches.sentence(int(index))
         if len(labels.missing) != len(item["target"]):
@@ -136,7 +148,11 @@ class CachedLabelsDataset(BaseWrapperDataset):
         return item
 
     def collater(self, samples: list[dict[str, Any]]) -> Any:
-        """The dataset's own batch, and `soft_labels` with a row for each of its sentences."""
+        """Make the dataset's batch, and add `soft_labels` with a row for each of its sentences.
+
+        Args:
+            samples: what `__getitem__` returned.
+        """
         batch = self.dataset.collater(samples)
         if batch:
             labels = {sample["id"]: sample["soft_labels"] for sample in samples}
@@ -146,7 +162,11 @@ class CachedLabelsDataset(BaseWrapperDataset):
 
 
 def load_split(task: TranslationTask, subset: str) -> Any:
-    """A split of the task's data.
+    """Load a split of the task's data.
+
+    Args:
+        task: has the data folder.
+        subset: name of the split.
 
     Raises:
         DistillationError: there is none of this name.
@@ -159,10 +179,14 @@ def load_split(task: TranslationTask, subset: str) -> Any:
 
 
 def fingerprints(task: TranslationTask, subset: str) -> dict[str, str]:
-    """SHA-256 of a split's binarised targets and of their dictionary, by which a cache knows its data.
+    """Return SHA-256 of a split's binarised targets and of their dictionary, by which a cache knows its data.
 
-    Sources are not among them: a teacher may read other ones than its student, e.g. without the tag that tells a
-    multilingual student the target language.
+    Sources are left out, since a student may read different ones: those of a multilingual student may have a tag for
+    the target language that its teacher never saw.
+
+    Args:
+        task: has the data folder.
+        subset: name of the split.
     """
     target = task.cfg.target_lang
     return {
@@ -172,7 +196,7 @@ def fingerprints(task: TranslationTask, subset: str) -> dict[str, str]:
 
 
 def _source_fingerprints(task: TranslationTask, subset: str) -> dict[str, str]:
-    """The same of what the teacher read: a cache is gone on with only where that is still so."""
+    """Return the same of what the teacher read; a cache is resumed only where it has not changed."""
     source = task.cfg.source_lang
     return {
         "sources_sha256": files.fingerprint(_binarised(task, subset, source)),
@@ -185,7 +209,7 @@ def _folder(task: TranslationTask) -> Path:
 
 
 def _binarised(task: TranslationTask, subset: str, language: str) -> Path:
-    """One side of a split; fairseq takes data that were made for the other direction, too."""
+    """Return the file of one side of a split; fairseq also takes data that were made for the opposite direction."""
     source, target = task.cfg.source_lang, task.cfg.target_lang
     paths = [_folder(task) / f"{subset}.{pair}.{language}.bin" for pair in (f"{source}-{target}", f"{target}-{source}")]
     return next((path for path in paths if path.exists()), paths[0])
@@ -209,7 +233,7 @@ def open_caches(task: TranslationTask, folder: Path, subset: str, combine: bool)
         combine: whether its further parts belong to it (train1, train2, ...), each with its cache.
 
     Raises:
-        DistillationError: one is missing, unfinished or damaged, or of other targets.
+        DistillationError: one is missing, unfinished or damaged, or was made of different targets.
     """
     names = parts(task, subset) if combine else [subset]
     first = not dist.is_initialized() or dist.get_rank() == 0
@@ -218,7 +242,7 @@ def open_caches(task: TranslationTask, folder: Path, subset: str, combine: bool)
         for field, expected in fingerprints(task, name).items():
             if cache.settings.get(field) != expected:
                 raise DistillationError(
-                    f"teacher cache {cache.folder} was made of other {field.removesuffix('_sha256')} than {name} of "
-                    f"{task.cfg.data}; make another"
+                    f"teacher cache {cache.folder} was not made of the {field.removesuffix('_sha256')} of {name} in "
+                    f"{task.cfg.data}; make it again with weightdistill cache-teacher"
                 )
     return TeacherCaches(caches)

@@ -1,19 +1,19 @@
-"""What stock fairseq needs in order to load and resume its own checkpoints with today's torch, and to be distilled.
+"""What stock fairseq needs to load and resume its checkpoints with present versions of torch, and to be distilled.
 
-- torch >= 2.6 loads with weights_only=True and refuses the `argparse.Namespace` in fairseq's checkpoints. Declaring
-  that one class safe, as `weightdistill.checkpoint` does, keeps loading safe.
-- fairseq copies a finished checkpoint to `checkpoint_last.pt` in place: a process that is killed meanwhile leaves half
-  a file, from which nothing resumes. And when a disk is full it leaves its temporary file there, and tries again at the
-  end of it. Here checkpoints are written and copied as all files of ours, with the training's peak memory in them.
-  (Where the optional package iopath is installed, fairseq writes through that, and this does not apply.)
-- fairseq 0.12.2 (no earlier or later release) keeps every encoder layer's matrices a second time, as Parameters that
-  are never trained, for a fast path in eval mode. They would count twice, and a student's weights would not reach
-  them: here its layers are built and loaded without, and take the usual path. Stock fairseq makes the copies again
-  when it loads.
-- With several processes the first one reads a checkpoint and sends it to the others by torch.save and torch.load, and
-  the latter refuses fairseq's settings. torch's own way of sending objects between the processes of a training does it.
-- fairseq takes --bf16 for an order to train on a TPU, and crashes without one. Its trainer does well with bfloat16 on
-  a GPU or CPU, when it is not told so.
+1. torch >= 2.6 loads with weights_only=True and refuses the `argparse.Namespace` in fairseq's checkpoints.
+   `weightdistill.checkpoint` declares that class safe, which keeps loading safe.
+2. fairseq copies a finished checkpoint to `checkpoint_last.pt` in place. A process that is killed meanwhile leaves half
+   a file, from which nothing resumes; on a full disk it leaves its temporary file behind and tries again. Here
+   checkpoints are written and copied beside their place and then renamed, with the training's peak memory in them.
+   Where the optional package iopath is installed, fairseq writes through that, and this does not apply.
+3. fairseq 0.12.2 (no earlier or later release) keeps the matrices of every encoder layer twice. The copies are
+   Parameters that are never trained, for a fast path in eval mode. They would count twice, and a student's weights
+   would not reach them. Here layers are built and loaded without copies, and take the usual path. Stock fairseq makes
+   the copies again when it loads.
+4. With several processes, the first reads a checkpoint and sends it to the rest by torch.save and torch.load, which
+   refuses fairseq's settings. torch.distributed.broadcast_object_list does not.
+5. fairseq takes --bf16 for an order to train on a TPU, and crashes without one. Told nothing of a TPU, its trainer
+   handles bfloat16 on a GPU or CPU.
 """
 
 import functools
@@ -36,7 +36,7 @@ from weightdistill.method.layout import is_copy
 
 
 def apply() -> None:
-    """Put the second to the fourth in place; may be called more than once. Importing this module did the first."""
+    """Put points 2 to 4 in place. May be called more than once; importing this module is enough for point 1."""
     distributed.utils._broadcast_object_slow = _broadcast
     if IOPathManager is None:
         PathManager.copy = staticmethod(_copy)
@@ -48,7 +48,11 @@ def apply() -> None:
 
 
 def no_tpu(args: Namespace) -> None:
-    """Take --bf16 for a precision, not for a device, where there is no TPU; for the architectures to call."""
+    """Take --bf16 for a precision, not for a device, where there is no TPU. Architectures call this (point 5).
+
+    Args:
+        args: options of the training, changed in place.
+    """
     if importlib.util.find_spec("torch_xla") is None and hasattr(args, "tpu"):
         args.tpu = False
 
@@ -57,7 +61,7 @@ def _without_copies(build: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(build)
     def build_without_copies(layer: nn.Module, *args: Any, **named_args: Any) -> None:
         build(layer, *args, **named_args)
-        layer._parameters.clear()  # all else that the layer holds belongs to modules below it
+        layer._parameters.clear()  # the copies; all else that the layer holds belongs to the modules in it
 
     return build_without_copies
 
@@ -75,7 +79,7 @@ def _broadcast(value: Any, src_rank: int, group: Any, dist_device: torch.device)
 
 
 def _save(state: dict[str, Any], filename: str, async_write: bool = False) -> None:
-    """`checkpoint_utils.torch_persistent_save` for local files; those of `--write-checkpoints-asynchronously` too."""
+    """Replace `checkpoint_utils.torch_persistent_save`; also with `--write-checkpoints-asynchronously`."""
     if "extra_state" in state:
         state["extra_state"]["peak_memory"] = peak_memory()
     with files.writing(filename, Path(f"{filename}.tmp")) as temporary:
@@ -83,7 +87,7 @@ def _save(state: dict[str, Any], filename: str, async_write: bool = False) -> No
 
 
 def _copy(source: str, destination: str, overwrite: bool = False) -> bool:
-    """`PathManager.copy` for local files, such that the destination is never half written."""
+    """Replace `PathManager.copy`; the destination is never half written."""
     with files.writing(destination, Path(f"{destination}.tmp")) as temporary:
         shutil.copyfile(source, temporary)
     return True

@@ -1,4 +1,4 @@
-"""Translates in this process with fairseq's own beam search, and chooses the engine that a model needs."""
+"""Translates in this process with fairseq's beam search, and chooses the engine that a model needs."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,10 +34,11 @@ class FairseqEngine:
         threads: CPU threads of torch, for the whole process; None leaves them as they are.
 
     Raises:
-        DistillationError: the checkpoint cannot be read, its dictionaries are not found, or its weights do not fit.
+        DistillationError: the checkpoint cannot be read, its dictionaries do not exist, or its weights do not fit.
     """
 
     def __init__(self, path: str | Path, data: Path | None = None, threads: int | None = None) -> None:
+        """Load the model."""
         self.name = str(path)
         state = checkpoint.read(path)
         self._task = translation_task(state, data, self.name)
@@ -75,7 +76,7 @@ class FairseqEngine:
                 ):
                     for hypothesis in hypotheses[: settings.n_best]:
                         pieces = [target[token] for token in hypothesis["tokens"].tolist() if token not in outer]
-                        finished = len(pieces) < longest  # what reaches it is given an end by force
+                        finished = len(pieces) < longest  # at that length fairseq forces an end
                         results[index].append(Hypothesis(pieces, float(hypothesis["score"]), finished))
             return results
 
@@ -87,10 +88,15 @@ class FairseqEngine:
 
 
 def open_engine(model: Path, data: Path | None = None, threads: int | None = None) -> Engine:
-    """Load a model with the engine for its format: a CTranslate2 folder, or a fairseq checkpoint.
+    """Load a model with the engine for its format.
+
+    Args:
+        model: a CTranslate2 folder, or a fairseq checkpoint.
+        data: folder with the dictionaries of a fairseq checkpoint; None for the one that it was trained on.
+        threads: CPU threads; None for the engine's default.
 
     Raises:
-        DistillationError: the path is neither, or as the engine.
+        DistillationError: the path is neither, or the engine cannot load it.
     """
     if model.is_dir():
         if not (model / "model.bin").is_file():
@@ -100,14 +106,14 @@ def open_engine(model: Path, data: Path | None = None, threads: int | None = Non
 
 
 def require_words(model: Path, data: Path) -> None:
-    """Check that a model and a data folder have the same words; others it would read, and leave, as unknown ones.
+    """Check that a model and a data folder have the same words; a model reads words that it lacks as unknown ones.
 
     Args:
-        model: a CTranslate2 folder, or a fairseq checkpoint, whose dictionaries are compared if they are still at hand.
+        model: a CTranslate2 folder, or a fairseq checkpoint, whose dictionaries are compared if they still exist.
         data: folder of fairseq-preprocess.
 
     Raises:
-        DistillationError: a word that one of both lacks, which is named; no dictionaries.
+        DistillationError: one of both lacks a word, which is named; or the folder has no dictionaries.
     """
     languages = data_utils.infer_language_pair(str(data))
     files = [data / f"dict.{language}.txt" for language in languages]
@@ -121,17 +127,26 @@ def require_words(model: Path, data: Path) -> None:
             teacher.require_dictionaries(*dictionaries)
         return
     for side, file, dictionary in zip(("source", "target"), files, dictionaries, strict=True):
-        own = {word for word in vocabulary(model, side) if not word.startswith("madeupword")}
-        other = {word for word in dictionary.symbols[dictionary.nspecial :] if not word.startswith("madeupword")}
-        for word in sorted(own ^ other):
-            # marks of sentence ends and padding have other names
-            if word in other or not (word.startswith("<") and word.endswith(">")):
-                lacking = file if word in own else model
+        model_words = {word for word in vocabulary(model, side) if not word.startswith("madeupword")}
+        data_words = {word for word in dictionary.symbols[dictionary.nspecial :] if not word.startswith("madeupword")}
+        for word in sorted(model_words ^ data_words):
+            # CTranslate2 counts the marks of sentence ends and padding among the words
+            if word in data_words or not (word.startswith("<") and word.endswith(">")):
+                lacking = file if word in model_words else model
                 raise DistillationError(f"{lacking} lacks the word {word!r}; give --data with the words of {model}")
 
 
 def batches(lengths: Sequence[int], size: int, unit: BatchType) -> Iterator[list[int]]:
-    """Cut indices, longest first, into batches of `size` sentences or padded tokens; a longer sentence goes alone."""
+    """Cut sentences, longest first, into batches.
+
+    Args:
+        lengths: of the sentences.
+        size: most sentences or padded tokens in a batch; a sentence with more tokens goes alone.
+        unit: of the size, `sentences` or `tokens`.
+
+    Yields:
+        Indices of the sentences in a batch.
+    """
     batch: list[int] = []
     longest = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -146,7 +161,7 @@ def batches(lengths: Sequence[int], size: int, unit: BatchType) -> Iterator[list
 
 
 def _count_parameters(model: Any) -> int:
-    """Weights that translate, tied ones once: of phase 1 the generated student's, not the generator's own."""
+    """Count the weights that translate, tied ones once; in phase 1 those of the student, not of its generator."""
     generator = getattr(model, "generator", None)
     if generator is None:
         return sum(parameter.numel() for parameter in model.parameters())

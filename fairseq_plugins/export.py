@@ -1,6 +1,6 @@
-"""Export: any trained student, generated or plain, to a checkpoint that stock fairseq loads with no plugin.
+"""Exports any trained student, generated or plain, to a checkpoint that stock fairseq loads without a plugin.
 
-Nothing is written unless that checkpoint, read back, gives the logits of the model that it came from; the other formats
+Nothing is written unless that checkpoint, read back, gives the logits of the model that it came from. Further formats
 hold the same weights.
 """
 
@@ -30,8 +30,8 @@ TOLERANCE = 1e-5
 """Largest difference of a logit, in float32, that an export may show."""
 
 _CTRANSLATE2_FILE = re.compile(r"model\.bin|config\.json|\w*vocabulary\.(json|txt)")
-# Settings of ours that mean nothing to the exported model.
-_OWN_SETTINGS = (
+# Settings of the plugin, which mean nothing to the exported model.
+_PLUGIN_SETTINGS = (
     *("generator", "teacher", "student_", "cpu_bf16", "distillation_weight", "temperature"),
     *("soft_", "matches", "match_weight", "probability_shift", "checkpoint_command"),
 )
@@ -42,7 +42,7 @@ class ExportReport:
     """What an export wrote.
 
     Attributes:
-        largest_difference: of any logit between both models, in float32.
+        largest_difference: largest difference of a logit between both models, in float32.
         parameters: number of the student's parameters, each tied weight once.
         files: what was written.
     """
@@ -64,18 +64,22 @@ def export(
     safetensors: Path | None = None,
     teacher: Path | None = None,
 ) -> ExportReport:
-    """Write a trained student as a plain fairseq `transformer`, and optionally in two other formats.
+    """Write a trained student as a plain fairseq `transformer`, and optionally in two more formats.
 
     Args:
         source: checkpoint of phase 1, or of any `transformer`.
         output: the plain checkpoint.
-        data: folder of fairseq-preprocess with the dictionaries and `subset`; default: the checkpoint's own.
+        data: folder of fairseq-preprocess with the dictionaries and `subset`; default: the one that the student was
+            trained on.
         subset: split whose batches both models must agree on.
-        batches: how many batches of at most 4,096 tokens.
+        batches: number of batches, of at most 4,096 tokens.
         ctranslate2: folder for a CTranslate2 model; replaced when it exists.
         quantization: its number format, e.g. `int8`; default float32.
         safetensors: file for the weights alone.
         teacher: where the teacher of a phase-1 checkpoint is now; default: where it was.
+
+    Returns:
+        What was written, and how far the logits differed.
 
     Raises:
         DistillationError: unreadable input, unwritable output, a model that CTranslate2 cannot hold, or logits that
@@ -131,7 +135,7 @@ def export(
 def _student_weights(
     driven: BaseFairseqModel, config: Mapping[str, Any], task: TranslationTask
 ) -> dict[str, torch.Tensor]:
-    """The weights under stock names, with the few buffers that a stock state holds."""
+    """Return the weights under stock names, with the few buffers that a stock state holds."""
     if not isinstance(driven, GeneratedTransformerModel):
         return dict(driven.state_dict())
     weights = driven.generator.materialise()
@@ -140,13 +144,15 @@ def _student_weights(
 
 
 def _plain_config(state: Mapping[str, Any], task: TranslationTask) -> dict[str, Any]:
-    """All settings as plain dictionaries, for a stock `transformer` and the stock `translation` task."""
+    """Return all settings as plain dictionaries, for a stock `transformer` and the stock `translation` task."""
     original = state.get("cfg") or OmegaConf.to_container(
         convert_namespace_to_omegaconf(state["args"]), resolve=True, enum_to_str=True
     )
     config: dict[str, Any] = checkpoint.plain(original)
     settings = config.get("task") or {}
-    model = {key: value for key, value in checkpoint.model_config(state).items() if not key.startswith(_OWN_SETTINGS)}
+    model = {
+        key: value for key, value in checkpoint.model_config(state).items() if not key.startswith(_PLUGIN_SETTINGS)
+    }
     pair = {"data": task.cfg.data, "source_lang": task.cfg.source_lang, "target_lang": task.cfg.target_lang}
     config["model"] = {**model, **pair, "_name": "transformer", "arch": "transformer", "task": "translation"}
     config["task"] = {
@@ -160,9 +166,9 @@ def _plain_config(state: Mapping[str, Any], task: TranslationTask) -> dict[str, 
 
 def _provenance(state: Mapping[str, Any], source: Path) -> dict[str, Any]:
     model = checkpoint.model_config(state)
-    own = {key: value for key, value in model.items() if key.startswith(_OWN_SETTINGS)}
+    settings = {key: value for key, value in model.items() if key.startswith(_PLUGIN_SETTINGS)}
     teachers = (state.get("task_state") or {}).get("teachers", [])
-    return {"version": __version__, "source_sha256": files.fingerprint(source), "teachers": teachers, **own}
+    return {"version": __version__, "source_sha256": files.fingerprint(source), "teachers": teachers, **settings}
 
 
 def _batches(task: TranslationTask, subset: str, count: int, longest: Any) -> Iterator[dict[str, Any]]:
@@ -170,7 +176,7 @@ def _batches(task: TranslationTask, subset: str, count: int, longest: Any) -> It
         task.load_dataset(subset)
     except FileNotFoundError as error:
         raise DistillationError(
-            f"{task.cfg.data} has no subset {subset!r} to check the export on ({error}); name another with --subset"
+            f"{task.cfg.data} has no subset {subset!r} to check the export on ({error}); give another with --subset"
         ) from error
     iterator = task.get_batch_iterator(
         task.dataset(subset), max_tokens=4096, max_positions=longest, ignore_invalid_inputs=True
@@ -183,15 +189,15 @@ def _batches(task: TranslationTask, subset: str, count: int, longest: Any) -> It
 def _largest_difference(first: BaseFairseqModel, second: BaseFairseqModel, batches: Iterable[dict[str, Any]]) -> float:
     differences = [(first(**batch["net_input"])[0] - second(**batch["net_input"])[0]).abs().max() for batch in batches]
     if not differences:
-        raise DistillationError("there is no batch to check the export on; name a subset that is not empty")
+        raise DistillationError("there is no batch to check the export on; give a --subset that is not empty")
     return float(torch.stack(differences).max())
 
 
 def _require_places(source: Path, output: Path, ctranslate2: Path | None, safetensors: Path | None) -> None:
-    """Refuse places that a file cannot take, or where something would be lost, before any work is done."""
+    """Refuse paths that cannot be written, or where something would be lost, before any work is done."""
     for path in (output, safetensors):
         if path is not None and path.is_dir():
-            raise DistillationError(f"{path} must name a file to write, but is a folder; name a file in it")
+            raise DistillationError(f"{path} must name a file to write, but is a folder; give a file in it")
     places = [path.resolve() for path in (source, output, safetensors) if path is not None]
     if twice := [path for index, path in enumerate(places) if path in places[:index]]:
         raise DistillationError(
@@ -202,13 +208,14 @@ def _require_places(source: Path, output: Path, ctranslate2: Path | None, safete
     for path in (source, output, safetensors):
         if path is not None and ctranslate2.resolve() in (path.resolve(), *path.resolve().parents):
             raise DistillationError(
-                f"--ctranslate2 must name a folder of its own, but {ctranslate2} is to hold {path} too; name another"
+                f"--ctranslate2 must name a folder for that model alone, but {ctranslate2} is to hold {path} too; give "
+                "another"
             )
     older = ctranslate2.is_dir() and all(_CTRANSLATE2_FILE.fullmatch(path.name) for path in ctranslate2.iterdir())
     if ctranslate2.exists() and not older:
         raise DistillationError(
             f"--ctranslate2 must name a new folder or an older CTranslate2 model to replace, but {ctranslate2} holds "
-            "something else; name another"
+            "something else; give another"
         )
 
 
@@ -216,7 +223,7 @@ def _require_places(source: Path, output: Path, ctranslate2: Path | None, safete
 def _converted(
     content: Mapping[str, Any], task: TranslationTask, folder: Path, quantization: str | None
 ) -> Iterator[Path]:
-    """A CTranslate2 model in a temporary folder beside `folder`."""
+    """Convert a checkpoint to a CTranslate2 model in a temporary folder beside `folder`, which the block may move."""
     from ctranslate2.converters import FairseqConverter
 
     # The converter reads a file, and wants the settings in it as a Namespace.

@@ -18,6 +18,9 @@ _CLASS_ENTRY = re.compile(r"generator\.classes\.(?P<name>[^.]+)\.(?P<entry>\w+)"
 def describe(path: Path) -> str:
     """Describe a phase-1 checkpoint, or that of any fairseq Transformer, in lines of text.
 
+    Args:
+        path: the checkpoint.
+
     Raises:
         DistillationError: the file cannot be read, or is no Transformer.
     """

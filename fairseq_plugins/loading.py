@@ -24,7 +24,7 @@ TASK_SETTINGS = ("left_pad_source", "left_pad_target", "max_source_positions", "
 
 
 def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> TranslationTask:
-    """A stock translation task with the checkpoint's languages.
+    """Set up a stock translation task with the checkpoint's languages.
 
     Args:
         state: the checkpoint.
@@ -32,27 +32,30 @@ def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> 
         name: what to call the checkpoint in errors.
 
     Raises:
-        DistillationError: the folder, a language or a dictionary is not found.
+        DistillationError: the folder or a dictionary does not exist, or nothing names the languages.
     """
     settings = (checkpoint.plain(state.get("cfg")) or {}).get("task") or checkpoint.model_config(state)
     if data is None and not settings.get("data"):
-        raise DistillationError(f"{name} does not say on which data it was trained; name the folder with --data")
+        raise DistillationError(f"{name} does not say on which data it was trained; give the folder with --data")
     folder = Path(data) if data is not None else Path(str(settings["data"]).split(":")[0])
     if not folder.is_dir():
-        raise DistillationError(f"data folder {folder} of {name} does not exist; name one with --data")
+        raise DistillationError(f"data folder {folder} of {name} does not exist; give another with --data")
     languages = [settings.get("source_lang"), settings.get("target_lang")]
     if None in languages:
         languages = list(data_utils.infer_language_pair(str(folder)))
     if None in languages:
-        raise DistillationError(f"neither {name} nor the files of {folder} name the source and target languages")
+        raise DistillationError(
+            f"neither {name} nor the files of {folder} name the source and target languages; give a folder of "
+            "fairseq-preprocess with --data"
+        )
     for language in languages:
         dictionary = folder / f"dict.{language}.txt"
         if not dictionary.is_file():
-            raise DistillationError(f"{dictionary} does not exist; name a folder of fairseq-preprocess with --data")
-    own = {key: settings[key] for key in TASK_SETTINGS if settings.get(key) is not None}
+            raise DistillationError(f"{dictionary} does not exist; give a folder of fairseq-preprocess with --data")
+    recorded = {key: settings[key] for key in TASK_SETTINGS if settings.get(key) is not None}
     return TranslationTask.setup_task(
         TranslationConfig(
-            **own,
+            **recorded,
             data=str(folder),
             source_lang=languages[0],
             target_lang=languages[1],
@@ -70,15 +73,15 @@ def load_model(
     name: str,
     teacher: Path | None = None,
 ) -> BaseFairseqModel:
-    """Build a model from its settings and load its weights; in float32, in eval mode, on the CPU.
+    """Build a model from its settings and load its weights: in float32, in eval mode, on the CPU.
 
     Args:
         config: the model's settings, flat.
         weights: its state.
         task: gives the dictionaries.
-        name: path of the checkpoint; what to call the model in errors.
+        name: path of the checkpoint, which errors name.
         teacher: where the teacher of a phase-1 checkpoint is now; default: where it was, or else beside the checkpoint.
-            Its fingerprint tells whether it is the right one.
+            The model compares its fingerprint.
 
     Raises:
         DistillationError: the architecture is unknown, or the weights do not fit it.
@@ -101,8 +104,8 @@ def load_model(
             settings.teacher_path = str(beside)
     model = build_model(settings, task)
     try:
-        own = {name: weight for name, weight in weights.items() if not is_copy(name)}
-        model.load_state_dict(own, strict=True)
+        uncopied = {name: weight for name, weight in weights.items() if not is_copy(name)}
+        model.load_state_dict(uncopied, strict=True)
     except (RuntimeError, KeyError) as error:
         raise DistillationError(
             f"the weights of {name} do not fit the model that its settings and the dictionaries of {task.cfg.data} "

@@ -12,7 +12,7 @@ from typing import Any
 
 from fairseq_plugins.criterions.distillation import DistillationCriterionConfig
 from fairseq_plugins.models.generated_transformer import BUNDLE_HELP
-from fairseq_plugins.tasks.distillation import DistillationTaskConfig
+from fairseq_plugins.tasks.options import DistillationTaskConfig
 from weightdistill.errors import DistillationError
 from weightdistill.files import writing
 from weightdistill.method.config import BUNDLES, GeneratorConfig
@@ -28,11 +28,11 @@ def tables() -> str:
     generator_columns = "option", "values", *map(_code, BUNDLES), "what it does"
     bundle = [_code("--generator"), _code(*BUNDLES), *([""] * len(BUNDLES)), BUNDLE_HELP]
     parts = [
-        "#### `--task distillation`, besides the options of `translation`",
+        "### `--task distillation`, besides the options of `translation`",
         _table(option_columns, map(_option_row, _options_of(DistillationTaskConfig))),
-        "#### `--criterion distillation`",
+        "### `--criterion distillation`",
         _table(option_columns, map(_option_row, _options_of(DistillationCriterionConfig))),
-        "#### `--arch generated_transformer`, besides the options of `transformer`",
+        "### `--arch generated_transformer`, besides the options of `transformer`",
         _table(generator_columns, [bundle, *map(_generator_row, fields(GeneratorConfig))]),
     ]
     return "\n\n".join(parts)
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str], path: Path = README) -> int:
 
 
 def _options_of(config: type[Any]) -> list[Field[Any]]:
-    """List the fields that a fairseq configuration itself defines, less those that refer to other options."""
+    """List the fields that a configuration of fairseq defines itself, less those that stand for options elsewhere."""
     defined = [config.__dataclass_fields__[name] for name in config.__annotations__]
     return [option for option in defined if not str(option.default).startswith("${")]
 

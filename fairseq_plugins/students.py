@@ -1,7 +1,7 @@
-"""A student's fairseq settings: the teacher's, with another shape.
+"""A student's settings, shape and start.
 
-Whatever transformer option the command line does not give is the teacher's; the shape comes from the preset, and
-fairseq's own options (`--decoder-layers 2`) override it.
+Options of fairseq's `transformer` that the command line does not give are the teacher's. The shape comes from the
+preset, and fairseq's options (`--decoder-layers 2`) override it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # What fairseq calls the fields of a StackShape.
 _SHAPE_OPTIONS = {"layers": "layers", "width": "embed_dim", "ffn": "ffn_embed_dim", "heads": "attention_heads"}
-# These belong to one model's shape, start or training, and mean nothing for another.
+# These concern the shape, start or training of one model.
 _NOT_INHERITED = {
     "decoder_input_dim",
     "decoder_output_dim",
@@ -40,7 +40,10 @@ _NOT_INHERITED = {
 
 
 def fill_in(args: Namespace) -> None:
-    """Complete the options of a student's architecture, in place.
+    """Complete the options of a student's architecture.
+
+    Args:
+        args: options of the training, changed in place.
 
     Raises:
         DistillationError: no teacher is named, or the shape is impossible.
@@ -62,7 +65,11 @@ def fill_in(args: Namespace) -> None:
 
 
 def shape_of(args: Namespace, teacher: TransformerShape) -> TransformerShape:
-    """The student's shape: its preset (or else the teacher's shape), then the options given.
+    """Return the student's shape: that of its preset, or else the teacher's, then the options given.
+
+    Args:
+        args: options of the training.
+        teacher: the teacher's shape.
 
     Raises:
         DistillationError: the shape is impossible.
@@ -84,7 +91,7 @@ def shape_of(args: Namespace, teacher: TransformerShape) -> TransformerShape:
 
 
 def shape_in(args: Namespace) -> TransformerShape:
-    """The shape that a completed architecture has."""
+    """Return the shape in the options of a completed architecture."""
     encoder, decoder = (
         StackShape(**{field: int(getattr(args, f"{stack}_{option}")) for field, option in _SHAPE_OPTIONS.items()})
         for stack in ("encoder", "decoder")
@@ -93,7 +100,7 @@ def shape_in(args: Namespace) -> TransformerShape:
 
 
 def shape_options(shape: TransformerShape) -> dict[str, int]:
-    """A shape as options of fairseq's `transformer`: encoder_layers, encoder_embed_dim and so on."""
+    """Return a shape as options of fairseq's `transformer`: encoder_layers, encoder_embed_dim and so on."""
     return {
         f"{stack}_{option}": getattr(getattr(shape, stack), field)
         for stack in ("encoder", "decoder")
@@ -102,14 +109,20 @@ def shape_options(shape: TransformerShape) -> dict[str, int]:
 
 
 def tied_names(weights: Mapping[str, nn.Parameter]) -> dict[str, str]:
-    """Of weights that come under several names, each later name with the first one."""
+    """Map each further name of a weight that has several to its first name."""
     first: dict[int, str] = {}
     return {name: first[id(weight)] for name, weight in weights.items() if first.setdefault(id(weight), name) != name}
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, start: str, of: Sequence[Teacher], shape: TransformerShape) -> None:
-    """Set a new student's weights to a start made from its (first) teacher's, in place.
+def initialise(model: nn.Module, start: str, sources: Sequence[Teacher], shape: TransformerShape) -> None:
+    """Set a new student's weights to a start made from those of its first teacher.
+
+    Args:
+        model: the student, changed in place.
+        start: one of `weightdistill.method.student_init.NAMES`.
+        sources: the student's teachers, of which the first gives the weights.
+        shape: the student's shape.
 
     Raises:
         DistillationError: no such start, one that this student cannot have from this teacher, or no teacher.
@@ -117,23 +130,24 @@ def initialise(model: nn.Module, start: str, of: Sequence[Teacher], shape: Trans
     require_known(start)
     if start == "random":
         return
-    if not of:
+    if not sources:
         raise DistillationError(f"--student-init {start} takes weights from a teacher; give --teacher-path")
     if any(name.startswith("generator.") for name, _ in model.named_parameters()):
         raise DistillationError(
-            f"--student-init {start} is for a student that is trained itself; a generator starts as its own options "
-            "say (--generator-layer-init, --generator-map-init)"
+            f"--student-init {start} is for a student that is trained itself; --generator-layer-init and "
+            "--generator-map-init say how a generator starts"
         )
     weights = dict(model.named_parameters())
     aliases = tied_names(dict(model.named_parameters(remove_duplicate=False)))
-    for name, weight in initial_student(start, of[0].state, of[0].shape, weights, shape, aliases).items():
+    teacher = sources[0]
+    for name, weight in initial_student(start, teacher.state, teacher.shape, weights, shape, aliases).items():
         weights[name].copy_(weight)
-    logger.info("student starts as %s of %s", start, of[0].path)
+    logger.info("student starts as %s of %s", start, teacher.path)
 
 
 @functools.cache
 def transformer_options() -> frozenset[str]:
-    """Names of all options of fairseq's `transformer`."""
+    """Return the names of all options of fairseq's `transformer`."""
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False)
     TransformerModel.add_args(parser)
     return frozenset(action.dest for action in parser._actions)
@@ -144,8 +158,8 @@ def _untie(args: Namespace, shape: TransformerShape) -> None:
         args.share_all_embeddings = False
         args.share_decoder_input_output_embed = True
         logger.info(
-            "the teacher shares one embedding between encoder and decoder; the student's have %d and %d columns, so it "
-            "has one for each, and the decoder's stays tied to the output projection",
+            "the teacher shares one embedding between encoder and decoder; the student's differ in width (%d and %d), "
+            "so that it has two, and that of the decoder stays tied to the output projection",
             shape.encoder.width,
             shape.decoder.width,
         )

@@ -60,16 +60,19 @@ class Teacher:
 
     @functools.cached_property
     def shape(self) -> TransformerShape:
-        """Layers, widths and heads."""
+        """Layers, widths and heads of both stacks."""
         heads = (int(self.config.get(f"{stack}_attention_heads") or 8) for stack in ("encoder", "decoder"))
         return TransformerShape.of(self.state, *heads)
 
     def provenance(self) -> dict[str, str]:
-        """What a student's checkpoint says of its teacher: `path` and `sha256` of its file."""
+        """Return what a student's checkpoint says of its teacher: `path` and `sha256` of the file."""
         return {"path": self.path, "sha256": self.fingerprint}
 
     def build(self, task: FairseqTask) -> BaseFairseqModel:
-        """The teacher as a frozen fairseq model in eval mode, for its predictions.
+        """Build the teacher as a frozen fairseq model in eval mode, for its predictions.
+
+        Args:
+            task: gives the dictionaries.
 
         Raises:
             RuntimeError: its weights do not fit its settings and the task's dictionaries.
@@ -83,7 +86,7 @@ class Teacher:
         """Check that the student's dictionaries are the teacher's.
 
         Args:
-            source: student's source dictionary; None where it may be another one.
+            source: student's source dictionary; None where it may differ.
             target: student's target dictionary.
             data: folder with the teacher's dictionaries; default: the one that its checkpoint names. Where that is
                 gone, only the sizes are compared.
@@ -93,10 +96,10 @@ class Teacher:
         """
         folder = Path((data or self.data or "").split(":")[0])
         languages = [self.config.get("source_lang"), self.config.get("target_lang")]
-        if None in languages and (data or self.data) and folder.is_dir():  # fairseq-train found them so, and kept none
+        if None in languages and (data or self.data) and folder.is_dir():  # fairseq-train inferred them, and kept none
             languages = list(data_utils.infer_language_pair(str(folder)))
-        for side, own, language in zip(("source", "target"), (source, target), languages, strict=True):
-            if own is None:
+        for side, dictionary, language in zip(("source", "target"), (source, target), languages, strict=True):
+            if dictionary is None:
                 continue
             file = folder / f"dict.{language}.txt"
             stack = "encoder" if side == "source" else "decoder"
@@ -108,26 +111,29 @@ class Teacher:
             rows = len(embeddings)
             if language and file.is_file():
                 symbols = Dictionary.load(str(file)).symbols
-                _require_equal(f"{side} dictionary of teacher {self.path}", symbols, own.symbols)
+                _require_equal(f"{side} dictionary of teacher {self.path}", symbols, dictionary.symbols)
             elif data:
                 raise DistillationError(f"teacher data {data} has no {file.name}; give the folder of its dictionaries")
             else:
                 logger.warning(
-                    "teacher %s: its %s dictionary is not at hand, so only the size is compared; --teacher-data names "
-                    "its folder",
+                    "teacher %s: its %s dictionary is missing, so that only the size is compared; name its folder with "
+                    "--teacher-data",
                     self.path,
                     side,
                 )
-            if rows != len(own):
+            if rows != len(dictionary):
                 raise DistillationError(
-                    f"{side} dictionary of teacher {self.path} has {rows} entries, but the student's has {len(own)}; "
-                    + _REMEDY
+                    f"{side} dictionary of teacher {self.path} has {rows} entries, but the student's has "
+                    f"{len(dictionary)}; {_REMEDY}"
                 )
 
 
 @functools.lru_cache(maxsize=8)
 def read(path: str) -> Teacher:
-    """Read a teacher's checkpoint, once in a process.
+    """Read a teacher's checkpoint, once per process.
+
+    Args:
+        path: the file.
 
     Raises:
         DistillationError: see `checkpoint.read`; the message names the teacher.
@@ -150,6 +156,9 @@ def read(path: str) -> Teacher:
 
 def read_all(paths: str) -> list[Teacher]:
     """Read the teachers of a comma-separated list.
+
+    Args:
+        paths: their files; empty for none.
 
     Raises:
         DistillationError: see `read`.

@@ -1,15 +1,14 @@
-"""Training speed and memory of updates: plain ones, phase 1's, and word-level distillation's with the teacher at work
-and from a cache of its predictions; of the same student, in turn in one process.
+"""Compares time and memory of one student's updates: plain, in phase 1, and with word-level distillation.
 
-Random weights and random batches: time and memory do not depend on their values. Nothing is kept but the report. Leaves
-out fairseq's trainer, whose share is the same for all.
+The latter learns from a teacher that runs, or from a cache of its predictions. All take turns in one process, on random
+weights and batches, since time and memory do not depend on their values. Leaves out fairseq's trainer, whose share is
+the same for all.
 """
 
 import argparse
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from weightdistill.method.shape import TEACHERS, TransformerShape
 SENTENCE_LENGTH = 32
 """Source and target tokens of each random sentence."""
 CACHED_WORDS = 64
-"""Words that the cache keeps of each token."""
+"""Words that the cache keeps per target token."""
 UPDATES = ("plain", "phase 1", "KD, teacher at work", "KD, teacher cached")
 
 
@@ -54,18 +53,18 @@ class UpdateCost:
 
 @dataclass(frozen=True)
 class TrainingBenchmark:
-    """All costs, the plain update's first, and what somebody needs to repeat the run."""
+    """The costs, that of the plain update first, and the settings to repeat the run."""
 
     updates: list[UpdateCost]
     settings: dict[str, Any]
     machine: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain dictionaries, lists, strings and numbers, for JSON."""
+        """Return the same as plain dictionaries, lists, strings and numbers, for JSON."""
         return asdict(self)
 
     def table(self) -> str:
-        """The costs as text."""
+        """Return the costs as a table of text."""
         rows = [
             [
                 cost.update,
@@ -95,7 +94,7 @@ def benchmark_training(
 ) -> TrainingBenchmark:
     """Time updates of forward, loss, backward, and Adam; the first of each is a warm-up.
 
-    Phase 1 is measured without distillation, whose cost the last two updates show.
+    Phase 1 is measured without distillation; the last two updates show what that costs.
 
     Args:
         teacher_preset: shape of the random teacher.
@@ -108,6 +107,9 @@ def benchmark_training(
         bf16: run forward and backward under bf16 autocast.
         threads: CPU threads of torch; None leaves them as they are.
         progress: called after each update, warm-ups too.
+
+    Returns:
+        The costs of UPDATES.
 
     Raises:
         DistillationError: an unknown preset, or a number out of range.
@@ -131,10 +133,8 @@ def benchmark_training(
         teacher = Path(folder) / "teacher.pt"
         _write_teacher(teacher, shape, pre_norm=teacher_preset == "deep", task=task)
         options = {"teacher_path": str(teacher), "student_preset": student_preset}
-        student, generator_driven = (
-            _build("student", task, options),
-            _build("generated_transformer", task, options, generator=generator),
-        )
+        student = _build("student", task, options)
+        generator_driven = _build("generated_transformer", task, options, generator=generator)
         teacher_model = read(str(teacher)).build(task).to(device)
     batch = _random_batch(tokens, vocabulary, task, device)
     cached = _random_labels(batch["target"].numel(), vocabulary, device)
@@ -154,21 +154,8 @@ def benchmark_training(
         for update in updates:
             update.run(batch, task.target_dictionary.pad())
             progress()
-    costs = [
-        UpdateCost(
-            update=update.name,
-            seconds=Spread.of(update.seconds[1:]),
-            time_ratio=Spread.of(
-                [own / other for own, other in zip(update.seconds[1:], plain.seconds[1:], strict=True)]
-            ),
-            parameters=update.parameters(),
-            state_bytes=update.state_bytes(),
-            memory_ratio=update.state_bytes() / plain.state_bytes(),
-        )
-        for update in updates
-    ]
     return TrainingBenchmark(
-        updates=costs,
+        updates=[update.cost(plain) for update in updates],
         settings={
             "teacher_preset": teacher_preset,
             "teacher_shape": asdict(shape),
@@ -186,7 +173,7 @@ def benchmark_training(
 
 
 class _Update:
-    """A model, its optimiser (another update's where both train the same student), and how long each update took."""
+    """A model, its optimiser (shared where two updates train the same student), and the seconds of each update."""
 
     def __init__(
         self,
@@ -209,12 +196,10 @@ class _Update:
         self._soft_labels = soft_labels
 
     def run(self, batch: dict[str, Tensor], padding: int) -> None:
+        """Do one update, and keep how long it took."""
         start = self._now()
-        precision: AbstractContextManager[Any] = nullcontext()
-        if self._bf16:
-            precision = torch.autocast(self._device.type, torch.bfloat16)
         self._optimiser.zero_grad()
-        with precision:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
             logits, _ = self._model(*_inputs(batch))  # (sentences, length, vocabulary)
             loss = distillation_loss(
                 logits.flatten(0, 1),
@@ -228,11 +213,20 @@ class _Update:
         self._optimiser.step()
         self.seconds.append(self._now() - start)
 
-    def parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self._trained)
+    def cost(self, plain: "_Update") -> UpdateCost:
+        """Compare the updates after the warm-up with the plain ones of the same repetitions."""
+        seconds, of_plain = self.seconds[1:], plain.seconds[1:]
+        return UpdateCost(
+            update=self.name,
+            seconds=Spread.of(seconds),
+            time_ratio=Spread.of([time / reference for time, reference in zip(seconds, of_plain, strict=True)]),
+            parameters=sum(parameter.numel() for parameter in self._trained),
+            state_bytes=self.state_bytes(),
+            memory_ratio=self.state_bytes() / plain.state_bytes(),
+        )
 
     def state_bytes(self) -> int:
-        """Bytes of the trained parameters, their gradients, and Adam's state."""
+        """Return the bytes of the trained parameters, their gradients, and Adam's state."""
         tensors = [*self._trained, *(parameter.grad for parameter in self._trained)]
         for state in self._optimiser.state.values():
             tensors += [value for value in state.values() if isinstance(value, Tensor)]
@@ -245,7 +239,7 @@ class _Update:
 
 
 class _DummyTask:
-    """What fairseq's models ask of a task: the dictionaries."""
+    """What fairseq's models need of a task: the dictionaries."""
 
     def __init__(self, vocabulary: int) -> None:
         dictionary = Dictionary()
@@ -284,7 +278,7 @@ def _inputs(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _random_labels(tokens: int, vocabulary: int, device: torch.device) -> TopKLabels:
-    """Soft labels of CACHED_WORDS words as a cache gives them; different words, of equal shares of 0.9."""
+    """Make soft labels of CACHED_WORDS words as a cache gives them: different words that share 0.9 evenly."""
     k = min(CACHED_WORDS, vocabulary)
     first = torch.randint(vocabulary, (tokens, 1), device=device)
     indices = ((first + torch.arange(k, device=device)) % vocabulary).to(torch.int32)  # (tokens, k)
@@ -293,7 +287,7 @@ def _random_labels(tokens: int, vocabulary: int, device: torch.device) -> TopKLa
 
 
 def _random_batch(tokens: int, vocabulary: int, task: _DummyTask, device: torch.device) -> dict[str, Tensor]:
-    """Sentences without padding, each of shape (sentences, SENTENCE_LENGTH), and their lengths (sentences,)."""
+    """Make sentences without padding, shape (sentences, SENTENCE_LENGTH), and their lengths (sentences,)."""
     size = (tokens // SENTENCE_LENGTH, SENTENCE_LENGTH)
     first = task.target_dictionary.nspecial
     source, target = (torch.randint(first, vocabulary, size, device=device) for _ in range(2))

@@ -1,9 +1,9 @@
-"""What a finished training cost, read off its last checkpoint.
+"""What a finished training took, read from its last checkpoint.
 
     python -m fairseq_plugins.training_record SAVE_DIR      writes SAVE_DIR/training.json
 
-fairseq adds up the seconds over all resumes and keeps them in the checkpoint, so that a training that was killed and
-resumed counts in full, less what it lost; of the memory, what it took at most since it was last resumed. Knows the form
+fairseq keeps the seconds of a training in its checkpoint and adds to them when it resumes; only what was lost between
+the last checkpoint and a kill is missing. The peak memory is that since the training was last resumed. Knows the form
 of a fairseq checkpoint, nothing about models.
 """
 
@@ -19,17 +19,20 @@ from weightdistill.errors import DistillationError
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most: of a GPU's memory where it works on one, else of the machine's.
+    """Return the most bytes that this process has held: on a GPU where it works on one, else of the machine's memory.
 
-    Of the GPU it is what torch has reserved, without CUDA's own context; of the machine, what was resident, with pages
-    of files that are mapped (a teacher's cache).
+    On a GPU these are the bytes that torch has reserved, without CUDA's context; else the resident bytes, with pages of
+    files that are mapped (a teacher's cache).
     """
-    # 0 where no GPU was used
+    # max_memory_reserved is 0 where no GPU was used
     return torch.cuda.max_memory_reserved() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def record(state: dict[str, Any]) -> dict[str, float | int | None]:
-    """Seconds, updates, the best validation loss and the peak memory (bytes) of a training, from its last checkpoint.
+    """Return the seconds, updates, best validation loss and peak memory (bytes) of a training.
+
+    Args:
+        state: its last checkpoint.
 
     Raises:
         DistillationError: the checkpoint was stripped of its training state.
@@ -47,6 +50,14 @@ def record(state: dict[str, Any]) -> dict[str, float | int | None]:
 
 
 def main(arguments: list[str]) -> None:
+    """Write the record of a training into its folder.
+
+    Args:
+        arguments: the folder.
+
+    Raises:
+        SystemExit: there is not one argument, or the folder has no checkpoint with a training state.
+    """
     match arguments:
         case [folder]:
             try:

@@ -1,6 +1,6 @@
 """Architectures of the stock `transformer`: students of a teacher, and the paper's teachers.
 
-They only fill in options, and are saved under the name `transformer`, so that a trained student needs no model of ours.
+They only fill in options, and are saved under the name `transformer`, so that a trained student needs no plugin.
 """
 
 from argparse import Namespace
@@ -14,26 +14,45 @@ from weightdistill.method.shape import TEACHERS
 
 @register_model_architecture("transformer", "student")
 def student(args: Namespace) -> None:
-    """A student of --teacher-path, of the shape that --student-preset and fairseq's options give."""
+    """Fill in a student of --teacher-path, of the shape that --student-preset and fairseq's options give.
+
+    Args:
+        args: options of the training, changed in place.
+
+    Raises:
+        DistillationError: no teacher is given, or the shape is impossible.
+    """
     students.fill_in(args)
     _save_as_transformer(args)
 
 
 @register_model_architecture("transformer", "teacher_base")
 def teacher_base(args: Namespace) -> None:
-    """The paper's base teacher: 6-6 layers, 512/2048."""
+    """Fill in the paper's base teacher: 6-6 layers, 512/2048.
+
+    Args:
+        args: options of the training, changed in place.
+    """
     _teacher("base", args)
 
 
 @register_model_architecture("transformer", "teacher_big")
 def teacher_big(args: Namespace) -> None:
-    """The paper's big teacher: 6-6 layers, 1024/4096."""
+    """Fill in the paper's big teacher: 6-6 layers, 1024/4096.
+
+    Args:
+        args: options of the training, changed in place.
+    """
     _teacher("big", args)
 
 
 @register_model_architecture("transformer", "teacher_deep")
 def teacher_deep(args: Namespace) -> None:
-    """The paper's deep teacher: 48-6 layers, 512/2048, pre-norm."""
+    """Fill in the paper's deep teacher: 48-6 layers, 512/2048, pre-norm.
+
+    Args:
+        args: options of the training, changed in place.
+    """
     args.encoder_normalize_before = args.decoder_normalize_before = True
     _teacher("deep", args)
 

@@ -1,7 +1,7 @@
 """Phase 1: a Transformer student whose weights a generator makes from the teacher's at each update.
 
-The student's modules give up their Parameters, and before each training forward the generated tensors are assigned in
-their place. So optimiser, DDP and checkpoints see the generator's parameters alone. In eval mode the weights are
+The student's modules give up their Parameters. Before each forward pass in training, the generated tensors take their
+place, so that optimiser, DDP and checkpoints see the generator's parameters alone. In eval mode the weights are
 generated once.
 """
 
@@ -61,7 +61,11 @@ class GeneratedTransformerModel(TransformerModel):
 
     @classmethod
     def build_model(cls, args: Namespace, task: FairseqTask) -> "GeneratedTransformerModel":
-        """Build the student from `args`, which the architecture completed, and drive it by a new generator.
+        """Build the student, and drive it by a new generator.
+
+        Args:
+            args: options, which the architecture has completed.
+            task: gives the dictionaries.
 
         Raises:
             DistillationError: the teacher cannot be read or cannot make this student.
@@ -93,8 +97,8 @@ class GeneratedTransformerModel(TransformerModel):
         require_known(weights)
         aliases = students.tied_names(weights)
         for alias, name in aliases.items():
-            own, other = teacher.state.get(alias), teacher.state.get(name)
-            if own is not None and other is not None and not torch.equal(own, other):
+            tied, kept = teacher.state.get(alias), teacher.state.get(name)
+            if tied is not None and kept is not None and not torch.equal(tied, kept):
                 logger.warning(
                     "the student ties %s to %s, which differ in the teacher: only the latter is used", alias, name
                 )
@@ -117,13 +121,13 @@ class GeneratedTransformerModel(TransformerModel):
         )
 
     def forward(self, *inputs: Any, **named_inputs: Any) -> Any:
-        """As the stock Transformer; in training, with weights generated for this update."""
+        """Run the stock Transformer, in training with weights generated for this update."""
         if self.training:
             self._assign(self.generator())
         return super().forward(*inputs, **named_inputs)
 
     def train(self, mode: bool = True) -> "GeneratedTransformerModel":
-        """Entering eval mode generates the weights once, for all forwards and decoding steps that follow."""
+        """Enter training or eval mode; the latter generates the weights once, for all passes that follow."""
         entering = self.training and not mode  # fairseq calls eval() before each batch of a validation
         super().train(mode)
         if entering and hasattr(self, "generator"):
@@ -133,26 +137,31 @@ class GeneratedTransformerModel(TransformerModel):
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load a generator.
 
+        Args:
+            state_dict: its state.
+            args: passed to fairseq.
+            kwargs: passed to fairseq.
+
         Raises:
             DistillationError: it was trained from another teacher.
         """
-        found = state_dict.get("teacher_fingerprint")
-        if found is not None and not torch.equal(found.cpu(), self.teacher_fingerprint.cpu()):
+        trained_from = state_dict.get("teacher_fingerprint")
+        if trained_from is not None and not torch.equal(trained_from.cpu(), self.teacher_fingerprint.cpu()):
+            before, now = map(checkpoint.fingerprint_text, (trained_from, self.teacher_fingerprint))
             raise DistillationError(
-                f"this generator was trained from the teacher with SHA-256 {checkpoint.fingerprint_text(found)}, but "
-                f"{self._teacher_path} has {checkpoint.fingerprint_text(self.teacher_fingerprint)}; give the right "
-                "file (fairseq-train --teacher-path, fairseq-generate --model-overrides \"{'teacher_path': '...'}\", "
-                "weightdistill export --teacher)"
+                f"this generator was trained from the teacher with SHA-256 {before}, but {self._teacher_path} has "
+                f"{now}; give the right file (fairseq-train --teacher-path, fairseq-generate --model-overrides "
+                "\"{'teacher_path': '...'}\", weightdistill export --teacher)"
             )
         result = super().load_state_dict(state_dict, *args, **kwargs)
         self._regenerate()
         return result
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
-        """Nothing to upgrade: a generator's names are its own, not those of fairseq's modules."""
+        """Leave the state as it is: no earlier version of fairseq knew the names of a generator's parameters."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
-        super()._apply(fn, *args, **kwargs)  # a move or a change of precision; generated tensors must follow
+        super()._apply(fn, *args, **kwargs)  # a move or a change of precision, which generated tensors must follow
         if hasattr(self, "_slots"):
             self._regenerate()
         return self
@@ -168,21 +177,28 @@ class GeneratedTransformerModel(TransformerModel):
 
 @register_model_architecture("generated_transformer", "generated_transformer")
 def generated_transformer(args: Namespace) -> None:
-    """A student of --teacher-path, of the shape that --student-preset and fairseq's options give.
+    """Fill in a student of --teacher-path, of the shape that --student-preset and fairseq's options give.
+
+    Args:
+        args: options of the training, changed in place.
 
     Raises:
-        DistillationError: as students.fill_in; or an option that runs a layer's backward pass on its own.
+        DistillationError: no teacher is given, the shape is impossible, or an option would run the backward pass of one
+            layer at a time.
     """
     students.fill_in(args)
     for option in ("checkpoint_activations", "offload_activations"):
-        if getattr(args, option, False):  # all layers of a class come out of one graph, which is gone by then
+        if getattr(args, option, False):  # all layers of a class come from one graph, which one layer's pass would free
             raise DistillationError(
                 f"--{option.replace('_', '-')} does not work while weights are generated; train phase 1 without it"
             )
 
 
 def generator_config(args: Namespace) -> GeneratorConfig:
-    """The generator's options: the bundle, then those given one by one.
+    """Return the generator's options: those of the bundle, overridden by those given one by one.
+
+    Args:
+        args: options of the training.
 
     Raises:
         DistillationError: a value that is none of the choices.
@@ -195,6 +211,6 @@ def generator_config(args: Namespace) -> GeneratorConfig:
         for field in fields(GeneratorConfig)
         if getattr(args, f"generator_{field.name}", None) is not None
     }
-    if given.get("layer_init") == "spaced":  # what checkpoints of older versions call it
+    if given.get("layer_init") == "spaced":  # its name in checkpoints of older versions
         given["layer_init"] = "middle"
     return replace(BUNDLES[bundle], **given)

@@ -3,9 +3,8 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -13,85 +12,20 @@ from fairseq.criterions import FairseqCriterion
 from fairseq.data import Dictionary, FairseqDataset
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
-from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.tasks.translation import TranslationTask
 from torch import Tensor
 
 from fairseq_plugins import students, teachers
 from fairseq_plugins.caching import CachedLabelsDataset, open_caches, parts
 from fairseq_plugins.checkpoint_hooks import at_each_checkpoint
 from fairseq_plugins.criterions.distillation import DistillationCriterion
+from fairseq_plugins.tasks.options import DistillationTaskConfig
 from weightdistill import checkpoint
 from weightdistill.distillation.teacher_cache import read_settings
 from weightdistill.errors import DistillationError
-from weightdistill.method.shape import STUDENTS, TransformerShape
-from weightdistill.method.student_init import LAYERS, WIDTHS
+from weightdistill.method.shape import TransformerShape
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class DistillationTaskConfig(TranslationConfig):
-    """Options of `translation`, and the following."""
-
-    # fairseq makes command-line options of these annotations, and knows Optional only by that name
-    teacher_path: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "the teacher's checkpoint; of several, which predict as an ensemble, the first gives weights, "
-            "settings and features",
-            "values": "FILE[,FILE...]",
-        },
-    )
-    teacher_cache: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "a teacher's predictions for each split (weightdistill cache-teacher), to learn from without "
-            "running it; --teacher-path then only gives a student its settings and start",
-            "values": "FOLDER",
-        },
-    )
-    teacher_data: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "where the teacher's dictionaries are, if not where its checkpoint says",
-            "values": "FOLDER",
-        },
-    )
-    student_preset: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "shape of the student: one decoder layer with width and feed-forward halved (tiny), or two decoder "
-            "layers (small); default: the teacher's; fairseq's options (--decoder-layers 3) override it",
-            "choices": tuple(STUDENTS),
-        },
-    )
-    student_init: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "start of a student that is trained itself: random, the student of an untrained generator, or "
-            f"teacher layers ({', '.join(LAYERS)}) and what becomes of their widths ({', '.join(WIDTHS)}), as in "
-            "middle:select",
-            "values": "random, generator, LAYERS[:WIDTHS]",
-        },
-    )
-    checkpoint_command: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "shell command to run after each checkpoint, with {} for its path",
-            "values": "COMMAND",
-        },
-    )
-    # fairseq's default, -1, ends in an error as soon as there is a train1 beside train
-    upsample_primary: int = field(
-        default=1,
-        metadata={"help": "how many times an epoch has the sentences of train, where there are train1, train2, ..."},
-    )
-    cpu_bf16: bool = field(
-        default=False,
-        metadata={
-            "help": "bfloat16 autocast with --cpu, where weights and optimiser stay in float32; pays from width 256 on"
-        },
-    )
 
 
 @register_task("distillation", dataclass=DistillationTaskConfig)
@@ -104,7 +38,7 @@ class DistillationTask(TranslationTask):
         tgt_dict: target dictionary.
 
     Raises:
-        DistillationError: a teacher or cache cannot be read, or a teacher has other dictionaries.
+        DistillationError: a teacher or cache cannot be read, or a teacher has different dictionaries.
     """
 
     def __init__(self, cfg: DistillationTaskConfig, src_dict: Dictionary, tgt_dict: Dictionary) -> None:
@@ -186,10 +120,10 @@ class DistillationTask(TranslationTask):
         self.datasets[split] = CachedLabelsDataset(self.datasets[split], caches)
 
     def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
-        """Never: each epoch cuts its own batches.
+        """Return False, so that each epoch cuts its batches anew.
 
-        fairseq >= 0.12.3 seeds their composition with the epoch in which the iterator is made. Kept over epochs, a
-        training that resumes in a later one would see other batches than an unbroken training.
+        fairseq >= 0.12.3 seeds their composition with the epoch in which the iterator is made. If that were kept, a
+        training that resumes in a later epoch would see different batches from an unbroken one.
         """
         return False
 
@@ -239,34 +173,34 @@ class DistillationTask(TranslationTask):
         return criterion
 
     def before_resuming(self, path: Path) -> None:
-        """Check that a training goes on with the teachers that it began with, wherever their files are now.
+        """Check that a training resumes with the teachers that it began with, wherever their files are now.
 
         Args:
             path: the checkpoint that it resumes from.
 
         Raises:
-            DistillationError: the checkpoint cannot be read, or was trained with other teachers.
+            DistillationError: the checkpoint cannot be read, or was trained with different teachers.
         """
         recorded = (checkpoint.read(path, lazily=True).get("task_state") or {}).get("teachers")
         given = self.state.teachers
         if recorded is not None and not teachers.same(recorded, given):
             raise DistillationError(
                 f"{path} was trained with {teachers.listed(recorded)}, but this training has {teachers.listed(given)}; "
-                "give the former (--teacher-path, --teacher-cache) to resume it, or begin another training in another "
-                f"--save-dir (--finetune-from-model {path} takes a student's weights along)"
+                "give the former (--teacher-path, --teacher-cache) to resume it, or start a new training in another "
+                f"--save-dir (--finetune-from-model {path} keeps a student's weights)"
             )
 
     def require_features(self) -> None:
         """Check that the student's features can be read for matches.
 
         Raises:
-            DistillationError: an option with which layers run twice, or not at all.
+            DistillationError: an option makes layers run twice, or not at all.
         """
         for option in ("checkpoint_activations", "offload_activations", "encoder_layerdrop", "decoder_layerdrop"):
             if value := getattr(self._student_options, option, None):
                 raise DistillationError(
-                    f"--matches reads each layer once in an update, which --{option.replace('_', '-')} ({value}) does "
-                    "not let it; leave one of them out"
+                    f"--matches reads each layer once per update, which --{option.replace('_', '-')} ({value}) does "
+                    "not allow; leave out one of them"
                 )
 
     def teacher_model(self, number: int) -> BaseFairseqModel:
@@ -301,17 +235,17 @@ class DistillationTask(TranslationTask):
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
     ) -> Any:
-        """One forward and backward pass."""
+        """Run one forward and backward pass, after telling the criterion the number of updates that are done."""
         if hasattr(criterion, "set_num_updates"):
             criterion.set_num_updates(update_num)
         with self._autocast():
             return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def valid_step(self, *args: Any, **kwargs: Any) -> Any:
-        """One forward pass, and decoding with --eval-bleu."""
+        """Run one forward pass, and with --eval-bleu decode."""
         with self._autocast():
             return super().valid_step(*args, **kwargs)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        # fairseq takes --bf16 with --cpu for a TPU
+        # fairseq takes --bf16 --cpu for a TPU
         return torch.autocast("cpu", torch.bfloat16) if self.cfg.cpu_bf16 else contextlib.nullcontext()

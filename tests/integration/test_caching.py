@@ -116,9 +116,7 @@ def test_what_a_cache_cannot_do_is_refused(
         Built(from_cache(data, tmp_path, cache, teacher, *more))
 
 
-def test_a_cache_of_other_sources_is_not_gone_on_with(
-    corpus: Corpus, teacher: Path, cache: Path, tmp_path: Path
-) -> None:
+def test_a_cache_of_other_sources_is_not_resumed(corpus: Corpus, teacher: Path, cache: Path, tmp_path: Path) -> None:
     shutil.copytree(corpus.data, tmp_path / "data")
     shutil.copytree(cache, tmp_path / "cache")
     for part in ("bin", "idx"):
@@ -135,7 +133,7 @@ def test_a_cache_of_other_data_is_refused(corpus: Corpus, teacher: Path, cache: 
         for language in ("aa", "bb"):
             name = f"aa-bb.{language}.{part}"
             shutil.copy(tmp_path / "data" / f"valid.{name}", tmp_path / "data" / f"train.{name}")
-    with pytest.raises(DistillationError, match=r"was made of other targets than train of .*; make another"):
+    with pytest.raises(DistillationError, match=r"was not made of the targets of train in .*; make it again"):
         Built(from_cache(tmp_path / "data", tmp_path, cache, teacher))
 
 

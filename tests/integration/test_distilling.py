@@ -372,11 +372,11 @@ def test_a_student_starts_from_copied_weights_and_resumes_from_its_own(
         ),
         (
             ["--matches", "distilbert", "--encoder-layerdrop", 0.1],
-            r"which --encoder-layerdrop \(0.1\) does not let",
+            r"which --encoder-layerdrop \(0.1\) does not allow",
         ),
         (
             ["--matches", "distilbert", "--checkpoint-activations"],
-            "which --checkpoint-activations .* leave one of",
+            "which --checkpoint-activations .* leave out one of",
         ),
         (["--matches", "absent.yaml"], "matches must be one of pkd-skip, .* or a file, but are 'absent.yaml'"),
         (

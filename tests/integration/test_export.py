@@ -138,7 +138,7 @@ def test_an_export_whose_logits_differ_leaves_nothing_behind(
 
 
 def test_an_export_needs_real_batches(tiny: Training, tmp_path: Path) -> None:
-    with pytest.raises(DistillationError, match=r"has no subset 'absent' .*name another with --subset"):
+    with pytest.raises(DistillationError, match=r"has no subset 'absent' .*give another with --subset"):
         export(tiny.last, tmp_path / "tiny.pt", subset="absent")
     assert not list(tmp_path.iterdir())
 
@@ -168,7 +168,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tiny: Training, tmp_pa
     (model / "precious.txt").touch()
     with pytest.raises(DistillationError, match="holds something else"):
         export(tiny.last, tmp_path / "plain.pt", ctranslate2=model)
-    with pytest.raises(DistillationError, match="a folder of its own"):
+    with pytest.raises(DistillationError, match="a folder for that model alone"):
         export(tiny.last, tmp_path / "both" / "plain.pt", ctranslate2=tmp_path / "both")
     with pytest.raises(DistillationError, match="must name a file to write, but is a folder"):
         export(tiny.last, model, ctranslate2=tmp_path / "ct2")
