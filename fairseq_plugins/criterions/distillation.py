@@ -154,9 +154,15 @@ class DistillationCriterion(FairseqCriterion):
         self._progress = min(1.0, updates / self.cfg.max_update) if self.cfg.max_update else 0.0
 
     def load_state_dict(self, state_dict: dict[str, Any] | None, *args: Any, **kwargs: Any) -> Any:
-        """Load projections; where `--finetune-from-model` names a file without any, they stay new."""
+        """Load projections; where `--finetune-from-model` names a file without any, they stay as they are.
+
+        Args:
+            state_dict: the criterion's state; None where the checkpoint has none.
+            args: passed to torch.
+            kwargs: passed to torch.
+        """
         if state_dict is None:
-            logger.info("the checkpoint has no projections of matches; they start anew")
+            logger.info("the checkpoint has no projections of matches; they start from random values")
             return None
         return super().load_state_dict(state_dict, *args, **kwargs)
 
@@ -164,8 +170,11 @@ class DistillationCriterion(FairseqCriterion):
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Log means in bits, as fairseq's criterions do: the loss per sample, the others per token.
 
-        What is no entropy is divided by ln 2 all the same where it is part of a loss in bits (--soft-loss mse); the
-        matches' is logged as it is.
+        The squared error of --soft-loss mse is no entropy, but part of a loss in bits, and so divided by ln 2 as well.
+        `match_loss` is not.
+
+        Args:
+            logging_outputs: what `forward` returned for each batch.
         """
 
         def total(key: str) -> Any:

@@ -1,4 +1,4 @@
-"""The translation task, with teachers at hand."""
+"""The translation task, with teachers."""
 
 import contextlib
 import logging
@@ -120,7 +120,7 @@ class DistillationTask(TranslationTask):
         self.datasets[split] = CachedLabelsDataset(self.datasets[split], caches)
 
     def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
-        """Return False, so that each epoch cuts its batches anew.
+        """Return False, so that each epoch cuts new batches.
 
         fairseq >= 0.12.3 seeds their composition with the epoch in which the iterator is made. If that were kept, a
         training that resumes in a later epoch would see different batches from an unbroken one.

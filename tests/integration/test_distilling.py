@@ -254,10 +254,10 @@ def test_matches_train_a_student_or_a_generator_and_their_projections(
     assert 0 < moved < 4 * 5e-3 * 1.5  # four steps of Adam from where it was
     report = export(tmp_path / "save" / "checkpoint_last.pt", tmp_path / "student.pt")
     assert report.largest_difference <= 1e-5
-    # phase 2 goes on with matches, whose projections an export does not have
+    # phase 2 has matches, too, whose projections an export does not have
     more = ["--matches", tmp_path / "matches.json", "--finetune-from-model", tmp_path / "student.pt", "--max-update", 2]
     log = run(*student(data, tmp_path / "phase2", teacher, *more))
-    assert "no projections of matches; they start anew" in log
+    assert "no projections of matches; they start from random values" in log
 
 
 def test_matches_are_summed_in_float32_under_autocast(data: Path, teacher: Path, tmp_path: Path) -> None:
