@@ -118,9 +118,10 @@ class DistillationCriterion(FairseqCriterion):
             if matcher is not None:
                 recording.enter_context(matcher.recording(model, self.task.teacher_model(0)))
             logits = model(**sample["net_input"])[0].flatten(0, 1)  # (batch * tokens, vocabulary)
-            soft_labels = None
+            soft_labels = selected = None
             if weight > 0:
                 soft_labels = self._soft_labels(model, sample, logits, targets)
+                selected = self._soft.selected(logits, targets, self.padding_idx) if self.training else None
             elif matcher is not None:  # of the teachers the first one has to run, for its features
                 next(self.task.teacher_logits(sample, model))
             terms = distillation_loss(
@@ -128,25 +129,23 @@ class DistillationCriterion(FairseqCriterion):
                 targets,
                 soft_labels,
                 weight=weight,
-                selected=self._soft.selected(logits, targets, self.padding_idx)
-                if weight > 0 and self.training
-                else None,
+                selected=selected,
                 soft_loss=self._soft.soft_loss,
                 label_smoothing=self.cfg.label_smoothing,
                 padding=self.padding_idx,
             )
-            loss = terms.loss
-            logged = {
-                "nll_loss": terms.nll.data,
-                "distillation_loss": terms.distillation.data,
-                "ntokens": sample["ntokens"],
-                "nsentences": sample["target"].size(0),
-                "sample_size": sample_size,
-            }
-            if matcher is not None:
-                match_loss = matcher(sample, self._progress) * sample_size
-                loss = loss + match_loss
-                logged["match_loss"] = match_loss.data
+            match_loss = matcher(sample, self._progress) * sample_size if matcher is not None else None
+        loss = terms.loss
+        logged = {
+            "nll_loss": terms.nll.data,
+            "distillation_loss": terms.distillation.data,
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+        }
+        if match_loss is not None:
+            loss = loss + match_loss
+            logged["match_loss"] = match_loss.data
         return loss, sample_size, {"loss": loss.data, **logged}
 
     def set_num_updates(self, updates: int) -> None:

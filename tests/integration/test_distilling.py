@@ -396,7 +396,7 @@ def test_impossible_options_are_refused_before_training(
 
 def test_a_generator_has_its_own_start(data: Path, teacher: Path, tmp_path: Path) -> None:
     command = phase1(data, tmp_path, teacher, "--student-preset", "tiny", "--student-init", "middle")
-    with pytest.raises(DistillationError, match="--student-init middle is for a student that is trained itself; a gen"):
+    with pytest.raises(DistillationError, match="--student-init middle is for a student that is trained itself; --gen"):
         Built(command)
 
 
