@@ -55,6 +55,15 @@ def test_what_is_written_is_read_again(tmp_path, state):
     assert [file.name for file in path.parent.iterdir()] == ["checkpoint.pt"]
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_read_lazily_holds_the_same_also_after_it_is_replaced(tmp_path, state, zipped):
+    path = tmp_path / "checkpoint.pt"
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    lazy = checkpoint.read(path, lazily=True)
+    checkpoint.write({**state, "model": {}}, path)
+    assert equal(lazy["model"], state["model"]) and lazy["cfg"] == state["cfg"]
+
+
 def test_checkpoints_of_every_generation_are_read(tmp_path, state):
     settings = {"arch": "transformer", "encoder_layers": 6}
     generations = {
