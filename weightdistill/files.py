@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, and reads text files; imports nothing but the standard library."""
+"""Writes files whole or not at all, and reads text files. Imports only the standard library."""
 
 import contextlib
 import errno
@@ -18,16 +18,16 @@ _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
 
 @contextlib.contextmanager
 def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; rename it to `path` when the block ends, remove it when the block fails.
+    """Yield a temporary path next to `path`. Rename it to `path` when the block ends; remove it if the block fails.
 
     Args:
         path: The file to write.
-        temporary: The temporary path; default: a name that no other process takes, on this host or another. A fixed
-            one is for a single writer, which then overwrites what it left behind when it was killed.
+        temporary: The temporary path. By default its name is unique, also across hosts that share the folder. A fixed
+            name is for a single writer: it overwrites what an earlier, killed run left there.
 
     Raises:
         DistillationError: The file could not be written. Other errors of the block pass through unchanged, such as
-            that of an input that it cannot read.
+            that of an input file that cannot be read.
     """
     path = Path(path)
     temporary = temporary or path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
@@ -50,20 +50,20 @@ def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON; none or all of it.
+    """Write a value as indented JSON, whole or not at all.
 
     Raises:
-        DistillationError: as `write`.
+        DistillationError: The file could not be written.
     """
     with writing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def require_writable(path: str | Path) -> None:
-    """Make sure that `path` can be written as a file, before there is anything to write; makes its folder.
+    """Check that a file can be written at `path` before the work that produces it begins. Creates the folder.
 
     Raises:
-        DistillationError: it cannot.
+        DistillationError: The file could not be written.
     """
     path = Path(path)
     try:
@@ -77,10 +77,10 @@ def require_writable(path: str | Path) -> None:
 
 
 def fingerprint(path: str | Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits.
+    """Compute the SHA-256 of a file, as 64 hexadecimal digits.
 
     Raises:
-        DistillationError: the file cannot be read.
+        DistillationError: The file cannot be read.
     """
     digest = hashlib.sha256()
     try:
@@ -93,10 +93,10 @@ def fingerprint(path: str | Path) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Read a UTF-8 text file as lines; only line feeds (and a carriage return before them) end a line.
+    """Read the lines of a UTF-8 text file. Only a line feed ends a line; a carriage return before it is dropped.
 
     Raises:
-        DistillationError: the file is missing, unreadable, empty, or not UTF-8.
+        DistillationError: The file is missing, unreadable, empty or not UTF-8.
     """
     path = Path(path)
     try:
@@ -109,13 +109,13 @@ def read_lines(path: str | Path) -> list[str]:
         line = data[: error.start].count(b"\n") + 1
         raise DistillationError(f"{path}: line {line} is not UTF-8; convert the file first") from error
     if not text.strip():
-        raise DistillationError(f"{path} is empty; it must hold one sentence a line")
+        raise DistillationError(f"{path} is empty; it must hold one sentence per line")
     # Not splitlines(): it would also break lines at characters such as U+2028, and the sides would no longer align.
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 def first_line(text: str, *words: str) -> str:
-    """The first line that holds one of the words, or else the first line."""
+    """Return the first line that contains one of the words, or the first line if none does."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
     return next((line for line in lines if any(word in line for word in words)), lines[0])
 

@@ -15,7 +15,6 @@ import pytest
 
 from weightdistill.errors import DistillationError
 from weightdistill.evaluation.scores import Settings, evaluate, evaluate_files
-from weightdistill.files import read_lines
 
 REFERENCE = ["A man rides a red bicycle.", "Two dogs play in the snow.", "The woman reads a long book."] * 10
 SAME = list(REFERENCE)
@@ -91,24 +90,6 @@ def test_references_of_different_length_are_refused(tmp_path: Path) -> None:
     files = [write(tmp_path / "a", REFERENCE), write(tmp_path / "b", REFERENCE[:-2])]
     with pytest.raises(DistillationError, match=r"a has 30 and .*b has 28"):
         evaluate_files(files[:1], files)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "cannot be read"), (b"", "is empty"), (b"\n\n", "is empty"), (b"good\nb\xe4d\n", "line 2 is not UTF-8")],
-)
-def test_unusable_file_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
-    path = tmp_path / "hyp.txt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DistillationError, match=rf"hyp\.txt.* {message}"):
-        read_lines(path)
-
-
-def test_only_line_feeds_end_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "text"
-    path.write_bytes("\ufeffone\u2028still one\r\n\nthree\x0bstill three".encode())  # behind the mark of UTF-8
-    assert read_lines(path) == ["one\u2028still one", "", "three\x0bstill three"]
 
 
 @pytest.mark.parametrize(
