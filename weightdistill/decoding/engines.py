@@ -1,6 +1,6 @@
-"""What translates: the interface that all engines share, and the CTranslate2 one.
+"""Translation engines: the interface that they share, and the engine for CTranslate2 models.
 
-An engine takes and gives subword pieces. Knows nothing about text, fairseq or how a model was trained.
+An engine reads and writes subword pieces. Knows nothing about raw text, fairseq or training.
 """
 
 import json
@@ -18,38 +18,45 @@ Pieces: TypeAlias = list[str]
 BatchType: TypeAlias = Literal["sentences", "tokens"]
 
 LONGEST_OUTPUT = 200
-"""Pieces after which every engine ends a translation, if not its positions do; the default of fairseq-generate."""
+"""Every engine stops a translation after this many pieces, the default of fairseq-generate, or at its last position."""
+FORMAT_VERSION = 6
+"""Version of CTranslate2's binary format that `read_shapes` reads: the only one that CTranslate2 4 writes."""
 _END = "</s>"
 _POSITIONS = "position_encodings/encodings"
 
 
 class Hypothesis(NamedTuple):
-    """A translation that beam search found."""
+    """A translation returned by beam search."""
 
     pieces: Pieces
-    """Without an end-of-sentence mark."""
+    """The output, without the end-of-sentence symbol."""
     score: float
-    """Log-probability, divided by (length ** length_penalty)."""
+    """Log-probability divided by (length ** length_penalty)."""
     finished: bool
-    """Whether it ends by itself, and not at LONGEST_OUTPUT pieces."""
+    """Whether the model ended the sentence; False if it was cut at LONGEST_OUTPUT pieces."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """Settings of a beam search."""
+    """Settings of a beam search.
+
+    Raises:
+        DistillationError: A value is out of range.
+    """
 
     beam: int = 5
     """Hypotheses kept at each step."""
     n_best: int = 1
-    """Hypotheses given of each sentence."""
+    """Hypotheses returned per sentence."""
     length_penalty: float = 1.0
     """Scores are divided by (length ** length_penalty)."""
     batch_size: int = 4096
-    """Sentences, or padded source tokens, decoded together."""
+    """Sentences, or padded source tokens, per batch."""
     batch_type: BatchType = "tokens"
     """The unit of `batch_size`."""
 
     def __post_init__(self) -> None:
+        """Check the values."""
         for field, value in (("beam", self.beam), ("n best", self.n_best), ("batch size", self.batch_size)):
             if value < 1:
                 raise DistillationError(f"{field} must be at least 1, but is {value}")
@@ -58,7 +65,7 @@ class Search:
 
 
 class Engine(Protocol):
-    """A loaded model that translates."""
+    """A loaded translation model."""
 
     @property
     def name(self) -> str:
@@ -66,36 +73,39 @@ class Engine(Protocol):
 
     @property
     def parameters(self) -> int:
-        """Weights of the model, tied ones counted once."""
+        """Number of parameters; tied weights count once."""
 
     @property
     def longest_source(self) -> int:
-        """The most pieces of a sentence, without its end-of-sentence mark, that the model can read."""
+        """Longest source sentence that the model can read, in pieces without the end-of-sentence symbol."""
 
     def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
-        """Translate by beam search: the `n_best` hypotheses of each sentence, best first, in the order of the input.
+        """Translate sentences by beam search.
 
         Args:
-            sentences: source pieces, without an end-of-sentence mark; an empty sentence gives no hypotheses.
-            settings: of the search.
+            sentences: Source pieces, without the end-of-sentence symbol.
+            settings: Settings of the search.
+
+        Returns:
+            The `n_best` hypotheses of each sentence, best first, in input order. An empty sentence has none.
 
         Raises:
-            DistillationError: a sentence that the model cannot take.
+            DistillationError: The model cannot translate one of the sentences.
         """
 
 
 def translate(engine: Engine, sentences: Sequence[Pieces], settings: Search) -> list[Pieces]:
-    """The best translation of each sentence; of an empty one an empty one. Raises as `Engine.search`."""
+    """Return the best translation of each sentence; an empty sentence stays empty. Raises like `Engine.search`."""
     return [hypotheses[0].pieces if hypotheses else [] for hypotheses in engine.search(sentences, settings)]
 
 
 def search_filled(
     engine: Engine, sentences: Sequence[Pieces], search: Callable[[list[Pieces]], list[list[Hypothesis]]]
 ) -> list[list[Hypothesis]]:
-    """Run `search` on the sentences that are not empty, and put the results in place.
+    """Run `search` on the non-empty sentences and return the results in input order.
 
     Raises:
-        DistillationError: a sentence that is too long for the engine; another number of results than of sentences.
+        DistillationError: A sentence is too long for the engine, or `search` returned too few or too many results.
     """
     filled = [sentence for sentence in sentences if sentence]
     for sentence in filled:
@@ -104,22 +114,25 @@ def search_filled(
                 f"a sentence must have at most {engine.longest_source} pieces for {engine.name}, but one has "
                 f"{len(sentence)}: {' '.join(sentence[:8])} ...; split it"
             )
-    found = search(filled) if filled else []
-    if len(found) != len(filled):
-        raise DistillationError(f"{len(filled)} sentences gave {len(found)} translations; the model is unusable")
-    in_order = iter(found)
-    return [next(in_order) if sentence else [] for sentence in sentences]
+    results = search(filled) if filled else []
+    if len(results) != len(filled):
+        raise DistillationError(
+            f"{engine.name} must return one translation per sentence, but returned {len(results)} for "
+            f"{len(filled)} sentences; export the model again"
+        )
+    remaining = iter(results)
+    return [next(remaining) if sentence else [] for sentence in sentences]
 
 
 class CTranslate2Engine:
-    """A model in CTranslate2's format; on all GPUs that CTranslate2 sees, if any.
+    """A model in CTranslate2's format. Runs on all GPUs that CTranslate2 sees, or else on the CPU.
 
     Args:
-        folder: holds model.bin and its vocabularies.
+        folder: Folder with model.bin and the vocabularies.
         threads: CPU threads; None for CTranslate2's default.
 
     Raises:
-        DistillationError: the folder does not hold a model that CTranslate2 can load.
+        DistillationError: The folder does not hold a model that CTranslate2 can load.
     """
 
     def __init__(self, folder: str | Path, threads: int | None = None) -> None:
@@ -128,12 +141,12 @@ class CTranslate2Engine:
         self.name = str(folder)
         shapes = dict(read_shapes(Path(folder) / "model.bin"))
         self.parameters = count_parameters(shapes)
-        # Where both stacks have the same positions, the format has the decoder's alone; without absolute ones, none.
-        # The end-of-sentence mark has one, too.
-        own = shapes.get(f"decoder/{_POSITIONS}", (sys.maxsize,))
-        self.longest_source = shapes.get(f"encoder/{_POSITIONS}", own)[0] - 1
-        self._longest_output = min(LONGEST_OUTPUT, own[0] - 1)
-        # batches of one call are shared out over all GPUs
+        # If both stacks have the same positions, the format stores only the decoder's; without absolute positions,
+        # it stores none. The end-of-sentence symbol takes one position.
+        decoder_positions = shapes.get(f"decoder/{_POSITIONS}", (sys.maxsize,))
+        self.longest_source = shapes.get(f"encoder/{_POSITIONS}", decoder_positions)[0] - 1
+        self._longest_output = min(LONGEST_OUTPUT, decoder_positions[0] - 1)
+        # CTranslate2 distributes the batches of one call over all GPUs.
         gpus = list(range(ctranslate2.get_cuda_device_count()))
         device, indices = ("cuda", gpus) if gpus else ("cpu", [0])
         try:
@@ -144,7 +157,7 @@ class CTranslate2Engine:
             raise DistillationError(f"CTranslate2 cannot load {folder}: {error}; convert the model again") from error
 
     def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
-        """See `Engine.search`."""
+        """Translate sentences by beam search; see `Engine.search`."""
 
         def run(filled: list[Pieces]) -> list[list[Hypothesis]]:
             try:
@@ -156,7 +169,7 @@ class CTranslate2Engine:
                     batch_type="tokens" if settings.batch_type == "tokens" else "examples",
                     length_penalty=settings.length_penalty,
                     max_decoding_length=self._longest_output,
-                    max_input_length=0,  # its default cuts long sentences without a word
+                    max_input_length=0,  # the default truncates long sentences silently
                     return_scores=True,
                     return_end_token=True,
                 )
@@ -174,14 +187,14 @@ class CTranslate2Engine:
 
 
 def vocabulary(folder: Path, side: str) -> list[str]:
-    """The words of a CTranslate2 model.
+    """Read a vocabulary of a CTranslate2 model.
 
     Args:
-        folder: the model.
+        folder: Folder of the model.
         side: `source` or `target`.
 
     Raises:
-        DistillationError: the folder has no such file, or a damaged one.
+        DistillationError: The folder has no such vocabulary, or its file is damaged.
     """
     for name in ("shared", side):
         for path in (folder / f"{name}_vocabulary.json", folder / f"{name}_vocabulary.txt"):
@@ -191,14 +204,14 @@ def vocabulary(folder: Path, side: str) -> list[str]:
                     return list(json.loads(text)) if path.suffix == ".json" else text.split("\n")[:-1]
                 except ValueError as error:
                     raise DistillationError(f"{path} is damaged: {error}; convert the model again") from error
-    raise DistillationError(f"{folder} holds no {side} vocabulary; give a folder that CTranslate2's converter wrote")
+    raise DistillationError(f"{folder} has no {side} vocabulary; give a folder that CTranslate2's converter wrote")
 
 
 def count_parameters(shapes: Mapping[str, Sequence[int]]) -> int:
-    """Count the weights of a CTranslate2 model from their shapes.
+    """Count the parameters of a CTranslate2 model from the shapes of its weights.
 
-    Position encodings are left out, since the format stores sinusoids as it stores learned ones; so are the scales of
-    quantised weights.
+    Position encodings are left out, since the format stores sinusoidal and learned ones alike. The scales of quantised
+    weights are left out too.
     """
     return sum(
         math.prod(shape) for name, shape in shapes.items() if shape and not name.endswith(("_scale", _POSITIONS))
@@ -206,23 +219,29 @@ def count_parameters(shapes: Mapping[str, Sequence[int]]) -> int:
 
 
 def read_shapes(model: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of the weights in CTranslate2's `model.bin`, tied ones once.
+    """Read the names and shapes of the weights in CTranslate2's `model.bin`; a tied weight is yielded once.
 
     Raises:
-        DistillationError: no such file, or another format.
+        DistillationError: The file is missing or truncated, or its format has another version than FORMAT_VERSION.
     """
     try:
         with model.open("rb") as file:
-            _numbers(file, "<I")  # version of the format
+            (version,) = _numbers(file, "<I")
+            if version != FORMAT_VERSION:
+                raise DistillationError(
+                    f"{model} must have version {FORMAT_VERSION} of CTranslate2's binary format, but has version "
+                    f"{version}; convert the model again with CTranslate2 4"
+                )
             _text(file)  # name of the architecture
             _, variables = _numbers(file, "<II")  # revision of the architecture, number of variables
             for _ in range(variables):
                 name = _text(file)
                 (rank,) = _numbers(file, "<B")
                 shape = _numbers(file, f"<{rank}I")
-                _, size = _numbers(file, "<BI")  # type of the numbers, bytes that follow
+                _, size = _numbers(file, "<BI")  # number type, size of the values in bytes
                 file.seek(size, 1)
                 yield name, shape
+            # The names of tied weights follow.
     except OSError as error:
         raise DistillationError(
             f"{model} cannot be read: {error.strerror}; give a folder that CTranslate2's converter wrote"

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from fairseq_plugins.commands import main as cli
 from fairseq_plugins.commands import measuring
-from weightdistill.decoding.engines import Hypothesis, read_shapes
+from weightdistill.decoding.engines import Hypothesis
 from weightdistill.errors import DistillationError
 
 COMMANDS = ["export", "inspect", "translate", "evaluate", "benchmark", "benchmark-training", "distill", "cache-teacher"]
@@ -186,9 +186,3 @@ def test_a_choice_among_one_is_refused(
     assert "--select bleu chooses among several; give --n-best" in capsys.readouterr().err
     assert run(monkeypatch, *command, "--n-best", 2, "--select", "bleu") == 2
     assert "--real and --select need the references" in capsys.readouterr().err
-
-
-def test_truncated_ctranslate2_model_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.bin").write_bytes(b"\x06\x00\x00\x00\x30\x00Trans")
-    with pytest.raises(DistillationError, match=r"model\.bin is truncated or not a CTranslate2 model"):
-        list(read_shapes(tmp_path / "model.bin"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from weightdistill.decoding.benchmark import benchmark_decoding
-from weightdistill.decoding.engines import Hypothesis, Pieces, Search, search_filled
+from weightdistill.decoding.engines import Hypothesis, Pieces, Search
 from weightdistill.errors import DistillationError
 
 SENTENCES = [["a", "b", "c"], ["d"], [], ["e", "f"]]
@@ -110,38 +110,3 @@ def test_nothing_to_measure_is_refused() -> None:
         benchmark_decoding([], SENTENCES)
     with pytest.raises(DistillationError, match="all are empty"):
         benchmark_decoding([FakeEngine("m", Clock(), [])], [[], []])
-
-
-def test_empty_sentences_stay_empty_and_in_place() -> None:
-    seen = []
-
-    def backwards(sentences: list[Pieces]) -> list[list[Hypothesis]]:
-        seen.extend(sentences)
-        return [[Hypothesis(sentence[::-1], 0.0, True)] for sentence in sentences]
-
-    found = search_filled(FakeEngine("m", Clock(), []), SENTENCES, backwards)
-    assert [[own.pieces for own in sentence] for sentence in found] == [[["c", "b", "a"]], [["d"]], [], [["f", "e"]]]
-    assert [] not in seen
-
-
-def test_lost_translations_are_an_error() -> None:
-    with pytest.raises(DistillationError, match="3 sentences gave 2 translations"):
-        search_filled(FakeEngine("m", Clock(), []), SENTENCES, lambda sentences: [[] for _ in sentences[:-1]])
-
-
-def test_a_sentence_beyond_the_positions_of_the_model_is_an_error_that_shows_it() -> None:
-    with pytest.raises(DistillationError, match=r"at most 3 pieces for m, but one has 4: a b c d \.\.\.; split it"):
-        search_filled(FakeEngine("m", Clock(), []), [["a"], ["a", "b", "c", "d"]], lambda _: [])
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"beam": 0}, "beam must be at least 1, but is 0"),
-        ({"n_best": 0}, "n best must be at least 1, but is 0"),
-        ({"n_best": 3}, r"n best must be at most the beam \(2\), but is 3"),
-    ],
-)
-def test_impossible_searches_are_refused(settings: dict[str, int], message: str) -> None:
-    with pytest.raises(DistillationError, match=message):
-        Search(**{"beam": 2, **settings})
