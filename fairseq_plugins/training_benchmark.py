@@ -21,11 +21,12 @@ from torch import Tensor
 from fairseq_plugins.students import shape_options
 from fairseq_plugins.teachers import read
 from weightdistill import checkpoint
-from weightdistill.decoding.benchmark import Spread, machine, text_table
+from weightdistill.decoding.benchmark import Spread, machine
 from weightdistill.distillation.losses import distillation_loss
 from weightdistill.distillation.soft_labels import SoftLabels, TeacherLogits, TopKLabels
 from weightdistill.errors import DistillationError
 from weightdistill.method.shape import TEACHERS, TransformerShape
+from weightdistill.tables import text_table
 
 SENTENCE_LENGTH = 32
 """Source and target tokens of each random sentence."""

@@ -1,7 +1,7 @@
 """Decoding speed of several models, measured so that they can be compared.
 
-All models take their turn within each repetition, so that what else the machine does hits all alike, and ratios are
-taken within a repetition. Knows engines, not what is inside them.
+The models take turns within each repetition, so that other load on the machine affects all of them alike. Ratios are
+computed within a repetition. Knows engines, not what is inside them.
 """
 
 import importlib.metadata
@@ -16,14 +16,15 @@ from typing import Any
 
 from weightdistill.decoding.engines import Engine, Pieces, Search, translate
 from weightdistill.errors import DistillationError
+from weightdistill.tables import text_table
 
 WARM_UP = 16
-"""Sentences that each model translates at each batch size before anything is measured; a full batch at least."""
+"""Sentences that each model translates at each batch size before it is timed; at least one full batch."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A measured number over the repetitions."""
+    """A measurement over all repetitions."""
 
     median: float
     minimum: float
@@ -31,10 +32,11 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Median, minimum and maximum of at least one value."""
+        """Compute median, minimum and maximum of one or more values."""
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
+        """Format as `median (minimum-maximum)`."""
         digits = 3 if self.median < 10 else 1
         return f"{self.median:.{digits}f} ({self.minimum:.{digits}f}-{self.maximum:.{digits}f})"
 
@@ -46,29 +48,29 @@ class Speed:
     model: str
     parameters: int
     batch_size: int
-    """Sentences decoded together."""
+    """Sentences per batch."""
     sentences_per_second: Spread
     tokens_per_second: Spread
-    """Output pieces, without end-of-sentence marks."""
+    """Output pieces, without end-of-sentence symbols."""
     ratio: Spread
-    """Sentences per second, divided by the first model's in the same repetition."""
+    """Sentences per second, relative to the first model in the same repetition."""
 
 
 @dataclass(frozen=True)
 class DecodingBenchmark:
-    """All speeds of one run, and what somebody needs to repeat it."""
+    """All speeds of one run, with the settings and the machine that it depends on."""
 
     speeds: list[Speed]
     settings: dict[str, Any]
     machine: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain dictionaries, lists, strings and numbers, for JSON."""
+        """Convert to dictionaries, lists, strings and numbers, for JSON."""
         return asdict(self)
 
     def table(self) -> str:
-        """The speeds as text: medians, and minima and maxima in brackets."""
-        heads = ["model", "parameters", "batch", "sentences/s", "tokens/s", "ratio"]
+        """Format the speeds as a table: medians, with minima and maxima in brackets."""
+        headings = ["model", "parameters", "batch", "sentences/s", "tokens/s", "ratio"]
         rows = [
             [
                 speed.model,
@@ -78,7 +80,7 @@ class DecodingBenchmark:
             ]
             for speed in self.speeds
         ]
-        return text_table(heads, rows)
+        return text_table(headings, rows)
 
 
 def benchmark_decoding(
@@ -93,28 +95,32 @@ def benchmark_decoding(
     progress: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> DecodingBenchmark:
-    """Measure all engines in turn; the ratio is to the first.
+    """Time all engines in turn. Ratios are relative to the first engine.
 
     Args:
-        engines: loaded models.
-        sentences: source pieces; every engine translates all of them in each repetition, at each batch size.
-        batch_sizes: in sentences.
-        beam: hypotheses kept at each step.
-        length_penalty: see `engines.Search`.
-        repetitions: measurements of each model at each batch size.
-        threads: CPU threads that the engines were given; only recorded.
-        progress: called after each measurement.
-        clock: seconds.
+        engines: Loaded models.
+        sentences: Source pieces. Every engine translates all of them in each repetition, at each batch size.
+        batch_sizes: Sentences per batch.
+        beam: Hypotheses kept at each step.
+        length_penalty: See `engines.Search`.
+        repetitions: Measurements of each model at each batch size.
+        threads: CPU threads that the engines use; only recorded.
+        progress: Called after each measurement.
+        clock: Returns the time in seconds.
+
+    Returns:
+        The speeds, ordered by batch size, then as `engines`.
 
     Raises:
-        DistillationError: no engine, no sentence with a piece in it, or a number that is not positive.
+        DistillationError: There is no engine or no sentence with a piece, or a number is not positive.
     """
+    sentences = list(sentences)  # lines that are split on access would be split while the clock runs
     if not engines:
-        raise DistillationError("a benchmark needs at least one model")
+        raise DistillationError("a benchmark needs at least one model; name a checkpoint or a CTranslate2 folder")
     if not any(sentences):
-        raise DistillationError("a benchmark needs sentences to translate, but all are empty")
+        raise DistillationError("a benchmark needs sentences to translate, but all are empty; give a file of pieces")
     if not batch_sizes:
-        raise DistillationError("a benchmark needs at least one batch size")
+        raise DistillationError("a benchmark needs at least one batch size, e.g. 1")
     if repetitions < 1:
         raise DistillationError(f"repetitions must be at least 1, but is {repetitions}")
     searches = [Search(beam, 1, length_penalty, size, "sentences") for size in batch_sizes]
@@ -138,11 +144,13 @@ def benchmark_decoding(
                     model=engine.name,
                     parameters=engine.parameters,
                     batch_size=size,
-                    sentences_per_second=Spread.of([len(sentences) / time for time in seconds[index]]),
+                    sentences_per_second=Spread.of([len(sentences) / duration for duration in seconds[index]]),
                     tokens_per_second=Spread.of(
-                        [count / time for count, time in zip(tokens[index], seconds[index], strict=True)]
+                        [count / duration for count, duration in zip(tokens[index], seconds[index], strict=True)]
                     ),
-                    ratio=Spread.of([first / own for first, own in zip(seconds[0], seconds[index], strict=True)]),
+                    ratio=Spread.of(
+                        [baseline / model for baseline, model in zip(seconds[0], seconds[index], strict=True)]
+                    ),
                 )
             )
     settings = {
@@ -159,7 +167,7 @@ def benchmark_decoding(
 
 
 def machine() -> dict[str, Any]:
-    """Versions and hardware that a measured speed depends on."""
+    """Describe what a measured speed depends on: software versions, CPU and GPU."""
     versions = {"python": platform.python_version()}
     for package in ("torch", "ctranslate2", "fairseq", "fairseq-fixed", "weightdistill"):
         try:
@@ -167,19 +175,6 @@ def machine() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {"versions": versions, "cpu": _cpu_name(), "cpu_count": os.cpu_count(), "gpu": _gpu_name()}
-
-
-def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (heads, *rows)
-    ]
-    return "\n".join(lines)
 
 
 def _cpu_name() -> str:

@@ -20,6 +20,7 @@ from sacrebleu.significance import PairedTest, Result
 from weightdistill.errors import DistillationError
 from weightdistill.evaluation.comet import require_comet, segment_scores
 from weightdistill.files import read_lines
+from weightdistill.tables import text_table
 
 DEFAULT_SEED = 12345
 """Seed of the resamples where the environment variable SACREBLEU_SEED is not set; the same as sacrebleu's."""
@@ -126,12 +127,11 @@ class Evaluation:
         return {**asdict(replace(self, systems=[])), "systems": systems}
 
     def table(self) -> str:
-        """The scores as text, one line a system, with the signatures below."""
+        """Format the scores as a table with one line per system, followed by the signatures."""
         first = self.systems[0]
-        width = max(len("system"), *(len(system.name) for system in self.systems))
-        lines = [f"{'system':{width}}" + "".join(f"  {METRICS[metric]:>22}" for metric in first.metrics)]
-        for system in self.systems:
-            lines.append(f"{system.name:{width}}" + "".join(f"  {_cell(s):>22}" for s in system.metrics.values()))
+        headings = ["system", *(METRICS[metric] for metric in first.metrics)]
+        rows = [[system.name, *map(_cell, system.metrics.values())] for system in self.systems]
+        lines = [text_table(headings, rows)]
         if self.test:
             interval = "± half of the 95% interval; " if self.test == "bootstrap" else ""
             side = "one side" if self.test == "bootstrap" else "both sides"

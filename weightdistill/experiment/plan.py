@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NoReturn
 
-from tabulate import tabulate
-
 from weightdistill.errors import DistillationError
 from weightdistill.experiment.cost import Machine, Model, generator_cost
 from weightdistill.experiment.schema import NO_GENERATOR, REAL, Settings, SizeSettings
 from weightdistill.experiment.units import duration, size
 from weightdistill.method.shape import TEACHERS, TransformerShape, student_shape
+from weightdistill.tables import text_table
 
 EFFICIENCY = {"cpu": 0.75, "cuda": 0.25}
 """Share of the speed of a large matrix product that a training reaches."""
@@ -91,7 +90,7 @@ class Plan:
         rows.append(["all, one after the other", "", "", "", duration(total[0]), size(largest), size(total[1])])
         heads = ["stage", "updates", "tokens each", "parameters", "time", "memory", "disk"]
         speed = f"{self.machine.operations_per_second / 1e12:.2f}e12 operations a second"
-        return "\n".join([_text_table(heads, rows), f"on {self.machine.devices} {self.machine.kind} with {speed}"])
+        return "\n".join([text_table(heads, rows), f"on {self.machine.devices} {self.machine.kind} with {speed}"])
 
     def against(self, results: Mapping[str, Any]) -> list["Check"]:
         """The plan beside a run of it.
@@ -142,12 +141,7 @@ def check_table(checks: Sequence[Check]) -> str:
         if check.measured_memory:
             row += [size(check.measured_memory), f"{check.planned_memory / check.measured_memory:.2f}"]
         rows.append([*row, "", ""][:7])
-    return _text_table(["system", "time planned", "measured", "ratio", "memory planned", "measured", "ratio"], rows)
-
-
-def _text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    alignment = ["left", *["right"] * (len(heads) - 1)]
-    return tabulate(rows, heads, "plain", colalign=alignment, disable_numparse=True)
+    return text_table(["system", "time planned", "measured", "ratio", "memory planned", "measured", "ratio"], rows)
 
 
 def plan(settings: Settings, machine: Machine) -> Plan:
