@@ -124,7 +124,7 @@ def test_a_cache_of_other_sources_is_not_resumed(corpus: Corpus, teacher: Path, 
         shutil.copy(sources, tmp_path / "data" / f"valid.aa-bb.aa.{part}")
     command = ["weightdistill", "cache-teacher", teacher, "--data", tmp_path / "data", "--output", tmp_path / "cache"]
     printed = run(*command, "--subset", "valid", "--top-k", 8, "--temperature", 2, "--shard-sentences", 100, fails=True)
-    assert "holds a teacher cache with another sources_sha256" in printed
+    assert "holds a teacher cache with a different sources_sha256" in printed
 
 
 def test_a_cache_of_other_data_is_refused(corpus: Corpus, teacher: Path, cache: Path, tmp_path: Path) -> None:

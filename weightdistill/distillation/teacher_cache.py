@@ -1,13 +1,13 @@
-"""A teacher's predictions on disk: the k likeliest words of each target token, so that students train without it.
+"""A teacher's predictions on disk: the top-k tokens of each target position, so that students train without it.
 
-A cache is a folder with `cache.json` and shards of sentences, each of four arrays that are mapped into memory:
+A cache is a folder with `cache.json` and shards of sentences. A shard consists of four memory-mapped arrays:
 
-    offsets   int64    (sentences + 1,)   where each sentence's tokens begin
-    indices   uint16   (tokens, k)        the likeliest words, or uint32 where the vocabulary is larger than 65,536
-    values    float16  (tokens, k)        their probabilities at the cache's temperature
-    missing   float16  (tokens,)          the mass of all other words
+    offsets   int64    (sentences + 1,)   start of each sentence
+    indices   uint16   (positions, k)     top-k tokens; uint32 if the vocabulary is larger than 65,536
+    values    float16  (positions, k)     their probabilities at the cache's temperature
+    missing   float16  (positions,)       probability mass of all other tokens
 
-A shard counts once `cache.json` names it with its checksums. Knows arrays, not datasets or models.
+A shard is valid once `cache.json` lists it with its checksums. Knows arrays, not datasets or models.
 """
 
 import json
@@ -26,18 +26,18 @@ from weightdistill.files import fingerprint, write_json, writing
 
 ARRAYS = ("offsets", "indices", "values", "missing")
 OPEN_SHARDS = 128
-"""So many shards of a cache stay mapped: each map holds a file open, and systems allow a process 1,024."""
+"""Shards that stay mapped at a time: each map keeps a file open, and systems allow 1,024 open files per process."""
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Soft labels of one sentence or several; NumPy arrays or tensors.
+    """Soft labels of one or several sentences, as NumPy arrays or tensors.
 
     Attributes:
-        indices: the likeliest words, shape (tokens, k).
-        values: their probabilities, shape (tokens, k).
-        missing: mass of all other words, shape (tokens,).
+        indices: Top-k tokens, shape (positions, k).
+        values: Their probabilities, shape (positions, k).
+        missing: Probability mass of all other tokens, shape (positions,).
     """
 
     indices: Any
@@ -46,11 +46,11 @@ class Labels:
 
     @classmethod
     def of(cls, probabilities: Tensor, k: int) -> "Labels":
-        """The k likeliest words of each token, in the types that a cache holds.
+        """Keep the top-k tokens of each position, in the number types of a cache.
 
         Args:
-            probabilities: shape (tokens, vocabulary).
-            k: at most the vocabulary's size.
+            probabilities: Shape (positions, vocabulary).
+            k: At most the size of the vocabulary.
         """
         kept = probabilities.float().topk(k)
         missing = (1 - kept.values.sum(-1)).clamp_min(0)
@@ -63,25 +63,24 @@ class Labels:
 
 
 class TeacherCache:
-    """A finished cache, opened for reading.
+    """A complete cache, opened for reading.
 
     Args:
-        folder: the cache.
-        verify: read all of it once and compare it with its checksums.
+        folder: Folder of the cache.
+        verify: Read all files and compare them with their checksums. Otherwise only their sizes are checked.
 
     Raises:
-        DistillationError: there is no cache, it is not finished, or a file of it is missing or has changed; without
-            `verify`, a change of its size alone is noticed.
+        DistillationError: There is no cache, it is incomplete, or one of its files is missing or has changed.
     """
 
     def __init__(self, folder: str | Path, verify: bool = False) -> None:
         self.folder = Path(folder)
         self.settings = read_settings(self.folder)
-        found = sum(shard["sentences"] for shard in self.settings["shards"])
-        if found != self.settings["sentences"]:
+        finished = sum(shard["sentences"] for shard in self.settings["shards"])
+        if finished != self.settings["sentences"]:
             raise DistillationError(
-                f"teacher cache {folder} holds {found} of {self.settings['sentences']} sentences; run weightdistill "
-                "cache-teacher once more to finish it"
+                f"teacher cache {folder} must hold {self.settings['sentences']} sentences, but holds {finished}; run "
+                "weightdistill cache-teacher again to resume it"
             )
         for shard in self.settings["shards"]:
             if verify:
@@ -92,14 +91,20 @@ class TeacherCache:
         self._starts = np.cumsum([0, *(shard["sentences"] for shard in self.settings["shards"])])
 
     def __len__(self) -> int:
-        """Number of sentences."""
+        """Count the sentences."""
         return int(self.settings["sentences"])
 
+    def __str__(self) -> str:
+        """Describe the cache in one line: its folder, its sentences and tokens, its size."""
+        size = sum(file["bytes"] for shard in self.settings["shards"] for file in shard["files"].values())
+        tokens = sum(shard["tokens"] for shard in self.settings["shards"])
+        return f"{self.folder}: {len(self)} sentences, {tokens} tokens, {size / max(1, tokens):.0f} bytes per token"
+
     def sentence(self, index: int) -> Labels:
-        """The soft labels of a sentence, as views of the files.
+        """Return the soft labels of one sentence, as views of the files.
 
         Raises:
-            IndexError: no such sentence.
+            IndexError: There is no such sentence.
         """
         number, place = _locate(self._starts, index)
         arrays = self._arrays(number)
@@ -112,13 +117,13 @@ class TeacherCache:
 
 
 class TeacherCaches:
-    """Several caches one after another, as a training set of several parts has them; of as many teachers, if need be.
+    """The concatenation of several caches, for a training set of several parts. Their teachers may differ.
 
     Args:
-        caches: at least one.
+        caches: At least one cache.
 
     Raises:
-        DistillationError: they have other numbers of words, temperatures or dictionaries.
+        DistillationError: The caches differ in k, temperature or dictionary.
     """
 
     def __init__(self, caches: Sequence[TeacherCache]) -> None:
@@ -128,46 +133,60 @@ class TeacherCaches:
                 if cache.settings.get(name) != first.settings.get(name):
                     raise DistillationError(
                         f"teacher caches of one training must have the same {name}, but {first.folder} has "
-                        f"{first.settings.get(name)} and {cache.folder} {cache.settings.get(name)}"
+                        f"{first.settings.get(name)} and {cache.folder} {cache.settings.get(name)}; make one of them "
+                        "again"
                     )
         self._caches = list(caches)
         self._starts = np.cumsum([0, *map(len, caches)])
 
     def __len__(self) -> int:
-        """Number of sentences."""
+        """Count the sentences of all caches."""
         return int(self._starts[-1])
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The first cache's; what matters in training is the same in all."""
+        """Settings of the first cache; those that matter in training are the same in all."""
         return self._caches[0].settings
 
     @property
     def teachers(self) -> list[dict[str, str]]:
-        """Path and SHA-256 of every teacher whose predictions are here, each once."""
-        every = {teacher["sha256"]: teacher for cache in self._caches for teacher in cache.settings["teachers"]}
-        return list(every.values())
+        """Path and SHA-256 of each teacher of the caches, without duplicates."""
+        by_sha256 = {teacher["sha256"]: teacher for cache in self._caches for teacher in cache.settings["teachers"]}
+        return list(by_sha256.values())
 
     def sentence(self, index: int) -> Labels:
-        """The soft labels of a sentence of all, as views of the files.
+        """Return the soft labels of one sentence, as views of the files.
 
         Raises:
-            IndexError: no such sentence.
+            IndexError: There is no such sentence.
         """
         number, place = _locate(self._starts, index)
         return self._caches[number].sentence(place)
 
 
 def _locate(starts: Any, index: int) -> tuple[int, int]:
-    """The part with a sentence, and its place there; `starts` has the first sentence of each part, and their sum."""
+    """Find the part that holds a sentence, and its index there.
+
+    Args:
+        starts: First sentence of each part, followed by the total, shape (parts + 1,).
+        index: Index of the sentence.
+    """
     if not 0 <= index < starts[-1]:
-        raise IndexError(f"the cache has {starts[-1]} sentences, but {index} was asked for")
+        raise IndexError(f"the index of a sentence must be within 0 and {starts[-1] - 1}, but is {index}")
     number = int(np.searchsorted(starts, index, side="right")) - 1
     return number, int(index - starts[number])
 
 
 def collate(sentences: Sequence[Labels], longest: int) -> Labels:
-    """Labels of a batch, padded with zeros to (batch, longest, k) and (batch, longest); int32 and float16 tensors."""
+    """Pad the labels of a batch with zeros.
+
+    Args:
+        sentences: Labels of each sentence.
+        longest: Positions of the longest sentence.
+
+    Returns:
+        Tensors of shape (batch, longest, k) and (batch, longest); the indices in int32, the rest in float16.
+    """
     size = (len(sentences), longest)
     k = sentences[0].indices.shape[1]
     indices, values = np.zeros((*size, k), dtype=np.int32), np.zeros((*size, k), dtype=np.float16)
@@ -189,48 +208,49 @@ def write_cache(
     labels_of: Callable[[range], Iterable[Labels]],
     progress: Callable[[int], object] = lambda sentences: None,
 ) -> int:
-    """Write the shards that are not there yet, one after another.
+    """Write the missing shards of a cache, one after another.
 
     Args:
-        folder: the cache; an unfinished one of the same settings is gone on with.
-        settings: what the cache is of: `k`, `temperature`, `vocabulary`, `sentences`, `teachers`, ...
-        shards: the sentences of each shard, which together are all.
-        labels_of: gives the labels of a shard's sentences, in order.
-        progress: called with the number of sentences that are finished.
+        folder: Folder of the cache. An incomplete cache with the same settings is resumed.
+        settings: What identifies the cache: `k`, `temperature`, `vocabulary`, `sentences`, `teachers` and so on.
+        shards: The sentences of each shard; together they are all sentences.
+        labels_of: Returns the labels of a shard's sentences, in order.
+        progress: Called with the number of sentences that were finished since the last call.
 
     Returns:
-        How many shards were written.
+        The number of shards that were written.
 
     Raises:
-        DistillationError: the folder holds a cache of other settings or a shard that changed, or cannot be written.
+        DistillationError: The folder holds a cache with other settings or a shard that has changed, or cannot be
+            written.
     """
     described = {"format": _FORMAT, **settings}
-    done: list[dict[str, Any]] = []
+    finished: list[dict[str, Any]] = []
     if (folder / "cache.json").exists():
-        before = read_settings(folder)
-        done = before.pop("shards")
-        if different := [name for name in described if _identity(name, before) != _identity(name, described)]:
+        existing = read_settings(folder)
+        finished = existing.pop("shards")
+        if different := [name for name in described if _identity(name, existing) != _identity(name, described)]:
             raise DistillationError(
-                f"{folder} holds a teacher cache with another {different[0]} ({before.get(different[0])}, not "
+                f"{folder} holds a teacher cache with a different {different[0]} ({existing.get(different[0])}, not "
                 f"{described[different[0]]}); remove it, or name another folder"
             )
-        for shard in done:
+        for shard in finished:
             _verify(folder, shard)
             progress(shard["sentences"])
     written = 0
-    for number, sentences in enumerate(shards[len(done) :], start=len(done)):
-        done.append(_write_shard(folder, f"{number:05}", len(sentences), list(labels_of(sentences))))
-        write_json(folder / "cache.json", {**described, "shards": done})
+    for number, sentences in enumerate(shards[len(finished) :], start=len(finished)):
+        finished.append(_write_shard(folder, f"{number:05}", len(sentences), list(labels_of(sentences))))
+        write_json(folder / "cache.json", {**described, "shards": finished})
         progress(len(sentences))
         written += 1
     return written
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What `cache.json` says.
+    """Read the `cache.json` of a cache.
 
     Raises:
-        DistillationError: there is none, or it is damaged.
+        DistillationError: The file is missing or damaged.
     """
     path = folder / "cache.json"
     try:
@@ -242,12 +262,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DistillationError(f"{path} is damaged: {error}; make the cache again") from error
     if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
-        raise DistillationError(f"{path} is not of a teacher cache of format {_FORMAT}; make the cache again")
+        raise DistillationError(f"{path} must describe a teacher cache of format {_FORMAT}; make the cache again")
     return settings
 
 
 def _identity(name: str, settings: Mapping[str, Any]) -> Any:
-    """What a setting must be equal in: of teachers it is their files' content, wherever they lie."""
+    """Return the part of a setting that must stay the same: for teachers the content of their files, not the path."""
     value = settings.get(name)
     return [teacher["sha256"] for teacher in value] if name == "teachers" and value is not None else value
 
@@ -273,8 +293,8 @@ def _require_sizes(folder: Path, shard: Mapping[str, Any]) -> None:
         path = _path(folder, shard["name"], array)
         size = path.stat().st_size if path.is_file() else None
         if size != file["bytes"]:
-            found = "is missing" if size is None else f"has {size} bytes"
-            raise DistillationError(f"{path} must have {file['bytes']} bytes, but {found}; make the cache again")
+            state = "is missing" if size is None else f"has {size} bytes"
+            raise DistillationError(f"{path} must have {file['bytes']} bytes, but {state}; make the cache again")
 
 
 def _verify(folder: Path, shard: Mapping[str, Any]) -> None:

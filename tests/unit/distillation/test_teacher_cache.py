@@ -1,4 +1,4 @@
-"""A teacher's predictions on disk: nothing is lost, nothing damaged is believed, and what was done stays done."""
+"""Teacher caches hold the top-k tokens of every position, resume after an interruption, and detect damage."""
 
 import json
 import resource
@@ -42,21 +42,21 @@ def cache(tmp_path):
     return tmp_path / "cache"
 
 
-def test_what_is_read_is_what_the_teacher_said(cache):
+def test_the_labels_are_the_top_k_of_the_teacher(cache):
     opened = TeacherCache(cache)
     assert (len(opened), opened.settings["k"]) == (len(LENGTHS), K)
     for index, whole in enumerate(distributions()):
-        found = opened.sentence(index)
+        labels = opened.sentence(index)
         for row in range(LENGTHS[index]):
             words = sorted(range(VOCABULARY), key=lambda word, row=row, whole=whole: -whole[row, word].item())[:K]
-            assert found.indices[row].tolist() == words
-            assert found.values[row].tolist() == pytest.approx(whole[row, words].tolist(), rel=1e-3)
-            assert found.missing[row] == pytest.approx(1 - whole[row, words].sum().item(), rel=1e-2, abs=1e-3)
-    with pytest.raises(IndexError, match="the cache has 5 sentences, but 5 was asked for"):
+            assert labels.indices[row].tolist() == words
+            assert labels.values[row].tolist() == pytest.approx(whole[row, words].tolist(), rel=1e-3)
+            assert labels.missing[row] == pytest.approx(1 - whole[row, words].sum().item(), rel=1e-2, abs=1e-3)
+    with pytest.raises(IndexError, match="index of a sentence must be within 0 and 4, but is 5"):
         opened.sentence(5)
 
 
-def test_a_token_of_64_words_takes_at_most_400_bytes(tmp_path):
+def test_the_top_64_of_a_position_take_at_most_400_bytes(tmp_path):
     whole = torch.rand(200, 32000).softmax(-1)
     for vocabulary, kind in ((32000, np.uint16), (70000, np.uint32)):
         labels = Labels.of(whole if vocabulary == 32000 else torch.rand(200, vocabulary).softmax(-1), 64)
@@ -75,7 +75,7 @@ def test_a_batch_is_padded_with_zeros(cache):
     assert batch.values[1, :3].numpy().tolist() == opened.sentence(0).values.tolist()
 
 
-def test_a_cache_of_many_shards_holds_few_files_open(tmp_path):
+def test_a_cache_of_many_shards_keeps_few_files_open(tmp_path):
     count = OPEN_SHARDS + 72
     shards = [range(index, index + 1) for index in range(count)]
     write_cache(tmp_path, settings(sentences=count), shards, lambda sentences: labels_of([sentences.start % 5]))
@@ -89,7 +89,7 @@ def test_a_cache_of_many_shards_holds_few_files_open(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
 
 
-def test_an_interrupted_cache_is_gone_on_with(tmp_path):
+def test_an_interrupted_cache_is_resumed(tmp_path):
     def interrupted(sentences):
         if sentences.start:
             raise KeyboardInterrupt
@@ -97,7 +97,7 @@ def test_an_interrupted_cache_is_gone_on_with(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_cache(tmp_path, settings(), SHARDS, interrupted)
-    with pytest.raises(DistillationError, match="holds 2 of 5 sentences; run weightdistill cache-teacher once more"):
+    with pytest.raises(DistillationError, match="must hold 5 sentences, but holds 2; run weightdistill cache-teacher"):
         TeacherCache(tmp_path)
     asked = []
     assert write_cache(tmp_path, settings(), SHARDS, lambda s: asked.append(s) or labels_of(s)) == 1
@@ -106,12 +106,14 @@ def test_an_interrupted_cache_is_gone_on_with(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"k": 4}, {"temperature": 1.0}, {"teachers": [{"path": "x", "sha256": "0"}]}])
-def test_a_cache_of_other_settings_is_not_mixed_with_these(cache, change):
-    with pytest.raises(DistillationError, match=f"holds a teacher cache with another {next(iter(change))} .*; remove"):
+def test_a_cache_with_other_settings_is_not_resumed(cache, change):
+    with pytest.raises(
+        DistillationError, match=f"holds a teacher cache with a different {next(iter(change))} .*; remove"
+    ):
         write_cache(cache, settings(**change), SHARDS, labels_of)
 
 
-def test_damage_is_noticed(cache):
+def test_damage_is_detected(cache):
     file = cache / "00001.values.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-3])
@@ -123,7 +125,7 @@ def test_damage_is_noticed(cache):
     file.unlink()
     with pytest.raises(DistillationError, match=r"but is missing; make the cache again"):
         TeacherCache(cache)
-    for content, message in (("{", "is damaged"), ("[]", "is not of a teacher cache of format")):
+    for content, message in (("{", "is damaged"), ("[]", "must describe a teacher cache of format 1")):
         (cache / "cache.json").write_text(content)
         with pytest.raises(DistillationError, match=message):
             TeacherCache(cache)
@@ -137,9 +139,14 @@ def test_a_lost_sentence_is_an_error(tmp_path):
     assert not (tmp_path / "cache.json").exists()
 
 
-def test_settings_are_readable_by_others(cache):
-    found = json.loads((cache / "cache.json").read_text())
-    assert found["temperature"] == 2.0 and [shard["tokens"] for shard in found["shards"]] == [4, 6]
+def test_settings_are_plain_json(cache):
+    description = json.loads((cache / "cache.json").read_text())
+    assert description["temperature"] == 2.0 and [shard["tokens"] for shard in description["shards"]] == [4, 6]
+
+
+def test_a_cache_is_summed_up_in_one_line(cache):
+    size = sum(path.stat().st_size for path in cache.glob("*.npy"))
+    assert str(TeacherCache(cache)) == f"{cache}: 5 sentences, 10 tokens, {size / 10:.0f} bytes per token"
 
 
 def test_caches_of_several_teachers_follow_one_another(cache, tmp_path):
@@ -147,7 +154,7 @@ def test_caches_of_several_teachers_follow_one_another(cache, tmp_path):
     chain = TeacherCaches([TeacherCache(cache), TeacherCache(tmp_path / "other")])
     assert len(chain) == 7
     assert [len(chain.sentence(index).missing) for index in range(7)] == [*LENGTHS, LENGTHS[4], LENGTHS[1]]
-    with pytest.raises(IndexError, match="the cache has 7 sentences, but 7 was asked for"):
+    with pytest.raises(IndexError, match="index of a sentence must be within 0 and 6, but is 7"):
         chain.sentence(7)
     write_cache(tmp_path / "warm", settings(sentences=1, temperature=3.0), [range(1)], lambda _: labels_of([0]))
     with pytest.raises(DistillationError, match=r"must have the same temperature, but .* has 2\.0 and .*warm 3\.0"):
