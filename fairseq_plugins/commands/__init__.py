@@ -1,1 +1,1 @@
-"""The command line: each command reads its options, calls the library, and prints what came of it."""
+"""The command line: each command reads its options, calls the library, and prints the result."""

@@ -1,35 +1,71 @@
-"""What the commands take alike: options of models and data, and how these are opened."""
+"""Options that several commands share, and what these options open or write."""
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weightdistill import files
+
 if TYPE_CHECKING:
-    from weightdistill.decoding.engines import Engine, Pieces
+    from tqdm import tqdm
 
-Data = Annotated[Path | None, typer.Option("--data", help="Data folder; default: the one the checkpoint names.")]
-Input = Annotated[Path, typer.Option("--input", help="Source pieces separated by blanks, one sentence a line.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: what torch takes.")]
-LengthPenalty = Annotated[float, typer.Option("--length-penalty", help="Divide scores by length to this power.")]
+    from weightdistill.decoding.engines import Engine
 
 
-def open_model(model: Path, data: Path | None, threads: int | None) -> "Engine":
-    """The engine of a model (`fairseq_plugins.engine.open_engine`), with fairseq quiet."""
+def writable(path: Path | None) -> Path | None:
+    """Fail before the work begins if its result could not be written."""
+    if path is not None:
+        files.require_writable(path)
+    return path
+
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Data folder; default: the one that the checkpoint was trained on.")
+]
+Input = Annotated[Path, typer.Option("--input", help="Source pieces separated by blanks, one sentence per line.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="CPU threads; default: the number that torch or CTranslate2 chooses."),
+]
+Beam = Annotated[int, typer.Option("--beam", min=1, help="Hypotheses kept at each step.")]
+LengthPenalty = Annotated[float, typer.Option("--length-penalty", help="Divide scores by the length to this power.")]
+BatchTokens = Annotated[int, typer.Option("--batch-tokens", min=1, help="Padded source tokens per batch.")]
+Json = Annotated[Path | None, typer.Option("--json", callback=writable, help="Also write the results to this file.")]
+
+
+def open_model(model: Path, data: Path | None, threads: int | None, *, same_words: bool = False) -> "Engine":
+    """Load a model without fairseq's log messages.
+
+    Args:
+        model: fairseq checkpoint or CTranslate2 folder.
+        data: Data folder; default: the one that the checkpoint was trained on.
+        threads: CPU threads; default: the engine's own number.
+        same_words: Check that the model and the data folder, if given, have the same words.
+    """
     quiet_fairseq()
-    from fairseq_plugins.engine import open_engine
+    from fairseq_plugins.engine import open_engine, require_words
 
+    if same_words and data is not None:
+        require_words(model, data)
     return open_engine(model, data, threads)
 
 
 def quiet_fairseq() -> None:
-    """Keep what fairseq logs when it is imported, and for each dictionary, off the terminal."""
+    """Hide what fairseq logs when it is imported and for each dictionary."""
     logging.getLogger("fairseq").setLevel(logging.WARNING)
 
 
-def read_pieces(path: Path) -> "list[Pieces]":
-    """Lines of pieces. Raises as `weightdistill.evaluation.scores.read_lines`."""
-    from weightdistill.files import read_lines
+def progress_bar(unit: str, total: int | None = None, **options: Any) -> "tqdm[Any]":
+    """Make a progress bar on standard error; it is hidden unless that is a terminal."""
+    from tqdm import tqdm
 
-    return [line.split() for line in read_lines(path)]
+    return tqdm(total=total, unit=unit, disable=None, **options)
+
+
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    """Write the results of a command to the file that `--json` names, if any."""
+    if path is not None:
+        files.write_json(path, result)
+        typer.echo(f"wrote {path}")

@@ -1,13 +1,12 @@
-"""The commands of `weightdistill` that read and write text: parallel corpora and test sets, before any model."""
+"""Commands for parallel text and test sets, before any model reads them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fairseq_plugins.commands.results import Json, require_writable, write_json
-from weightdistill.errors import DistillationError
+from fairseq_plugins.commands.options import Json, write_json
+from weightdistill.text import corpus, ldc, testsets, tmx
 
 app = typer.Typer()
 
@@ -15,43 +14,35 @@ app = typer.Typer()
 @app.command()
 def clean(
     source: Annotated[
-        Path, typer.Option("--source", help="One side of parallel text, a sentence a line; .gz is read.")
+        Path, typer.Option("--source", help="Source side of parallel text, one sentence per line; may end in .gz.")
     ],
-    target: Annotated[Path, typer.Option("--target", help="The other side.")],
+    target: Annotated[Path, typer.Option("--target", help="Target side, likewise.")],
     output_source: Annotated[Path, typer.Option("--output-source", help="File to write.")],
     output_target: Annotated[Path, typer.Option("--output-target", help="File to write.")],
-    max_length: Annotated[int, typer.Option(help="Most words of a side; 0: any.")] = 0,
-    max_ratio: Annotated[float, typer.Option(help="Largest ratio of both lengths, either way; 0: any.")] = 0.0,
-    deduplicate: Annotated[bool, typer.Option("--deduplicate", help="Keep the first of equal pairs.")] = False,
-    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out empty sides; else an error.")] = False,
+    max_length: Annotated[int, typer.Option(help="Most words of either side; 0: no limit.")] = 0,
+    max_ratio: Annotated[float, typer.Option(help="Largest ratio of the two lengths; 0: no limit.")] = 0.0,
+    deduplicate: Annotated[bool, typer.Option("--deduplicate", help="Keep only the first of equal pairs.")] = False,
+    drop_empty: Annotated[
+        bool, typer.Option("--drop-empty", help="Leave out pairs with an empty side; by default they are an error.")
+    ] = False,
     json_file: Json = None,
 ) -> None:
-    """Check parallel text line by line, and leave out pairs that are not fit to train on."""
-    from weightdistill.text.corpus import CleanSettings
-    from weightdistill.text.corpus import clean as run
-
-    require_writable(json_file)
-    settings = CleanSettings(max_length, max_ratio, deduplicate, drop_empty)
-    counts = run(source, target, output_source, output_target, settings).as_dict()
-    typer.echo(
-        f"{source}, {target}: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
-    )
-    write_json(json_file, counts)
+    """Check parallel text line by line, and leave out pairs that are unfit for training."""
+    settings = corpus.CleanSettings(max_length, max_ratio, deduplicate, drop_empty)
+    counts = corpus.clean(source, target, output_source, output_target, settings)
+    typer.echo(f"{source}, {target}: {counts}")
+    write_json(json_file, counts.as_dict())
 
 
 @app.command()
 def read_tmx(
     memory: Annotated[Path, typer.Argument(help="Translation memory, .tmx or .tmx.gz.")],
     output: Annotated[Path, typer.Option("--output", help="Prefix of the two files to write.")],
-    source: Annotated[str, typer.Option(help="One language, and the ending of its file.")],
-    target: Annotated[str, typer.Option(help="The other one.")],
+    source: Annotated[str, typer.Option(help="Source language, and suffix of its file.")],
+    target: Annotated[str, typer.Option(help="Target language, and suffix of its file.")],
 ) -> None:
-    """Turn a translation memory into parallel text."""
-    from weightdistill.text.corpus import read_tmx as run
-    from weightdistill.text.corpus import write_pairs
-
-    pairs = run(memory, source, target)
-    count = write_pairs(pairs, Path(f"{output}.{source}"), Path(f"{output}.{target}"))
+    """Convert a translation memory to parallel text."""
+    count = tmx.convert_tmx(memory, source, target, output)
     typer.echo(f"wrote {output}.{source} and {output}.{target}: {count} pairs")
 
 
@@ -61,115 +52,88 @@ def read_ldc(
         typer.FileText,
         typer.Argument(
             encoding="utf-8",
-            help="Table of the corpus's files, - for standard input. Each line names, separated by tabs, one in the "
-            "source language (SGML documents, .sgm, or a sentence a line), one in the target language, maybe one of "
-            "alignments, which say what segments belong together (default: those of equal ids).",
+            help="Table of the corpus's files; - for standard input. Each line names a source file and a target file "
+            "(SGML documents, .sgm, or one sentence per line) and optionally an alignment file, separated by tabs. "
+            "Without an alignment, segments with equal ids belong together.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", help="Prefix of the two files to write.")],
-    source: Annotated[str, typer.Option(help="Code of the source language, and the ending of its file.")],
-    target: Annotated[str, typer.Option(help="Code of the target language.")],
+    source: Annotated[str, typer.Option(help="Code of the source language, and suffix of its file.")],
+    target: Annotated[str, typer.Option(help="Code of the target language, and suffix of its file.")],
     encoding: Annotated[
-        str | None, typer.Option(help="Of the source; default: what it declares, else UTF-8, else, for SGML, GB 18030.")
+        str | None,
+        typer.Option(help="Encoding of the source; default: the declared one, else UTF-8, else, for SGML, GB 18030."),
     ] = None,
-    target_encoding: Annotated[str, typer.Option(help="Of the target.")] = "utf-8",
+    target_encoding: Annotated[str, typer.Option(help="Encoding of the target.")] = "utf-8",
 ) -> None:
-    """Turn a parallel corpus of the LDC, in its encoding, in lines or in SGML with or without alignments, into text."""
-    from weightdistill.text.corpus import write_pairs
-    from weightdistill.text.ldc import read_aligned
+    """Convert a parallel corpus of the LDC (lines, or SGML with or without an alignment) to text."""
 
-    files = [line.rstrip("\n").rstrip("\t").split("\t") for line in table]
-    for number, names in enumerate(files, start=1):
-        if len(names) not in (2, 3) or not all(names):
-            raise DistillationError(
-                f"{table.name}: line {number} must name two files and, if there is one, a third one of alignments, "
-                f"separated by tabs, but is {names}"
-            )
+    def report(part: ldc.CorpusFiles, text: ldc.AlignedText) -> None:
+        typer.echo(
+            f"{part.source}: {len(text.pairs)} pairs; left out: {text.one_sided} links without a translation, "
+            f"{text.missing} links to missing segments"
+        )
 
-    def pairs() -> Iterator[tuple[str, str]]:
-        for own, other, *links in files:
-            alignment = Path(links[0]) if links else None
-            found = read_aligned(Path(own), Path(other), source, target, alignment, encoding, target_encoding)
-            yield from found.pairs
-            typer.echo(
-                f"{own}: {len(found.pairs)} pairs; left out: {found.one_sided} without a translation, {found.missing} "
-                "whose segments are not there"
-            )
-
-    count = write_pairs(pairs(), Path(f"{output}.{source}"), Path(f"{output}.{target}"))
-    typer.echo(f"wrote {output}.{source} and {output}.{target}: {count} pairs of {len(files)} files")
+    parts = ldc.read_table(table, table.name)
+    count = ldc.convert_corpus(
+        parts, source, target, output, encoding=encoding, target_encoding=target_encoding, report=report
+    )
+    typer.echo(f"wrote {output}.{source} and {output}.{target}: {count} pairs from {len(parts)} parts")
 
 
 @app.command()
 def read_sgm(
     files: Annotated[
-        list[Path], typer.Argument(help="Sources and references of one test set: NIST's SGML, WMT's XML.")
+        list[Path], typer.Argument(help="Source and references of one test set: NIST's SGML or WMT's XML.")
     ],
     output: Annotated[Path, typer.Option("--output", help="Prefix of the files to write, e.g. raw/MT06.")],
-    source: Annotated[str, typer.Option(help="Ending of the file of sources, e.g. zh.")],
-    target: Annotated[str, typer.Option(help="Ending of a reference, followed by .0, .1, ... if there are several.")],
+    source: Annotated[str, typer.Option(help="Suffix of the file of sources, e.g. zh.")],
+    target: Annotated[
+        str, typer.Option(help="Suffix of the reference; several references get .0, .1 and so on after it.")
+    ],
     encoding: Annotated[
         str | None,
-        typer.Option(help="Of all files; default: what they declare, else UTF-8, else, for Chinese, GB 18030."),
+        typer.Option(help="Encoding of all files; default: the declared one, else UTF-8, else, for Chinese, GB 18030."),
     ] = None,
     reference_encoding: Annotated[
-        str | None, typer.Option(help="Of files that hold references alone; default: as all files.")
+        str | None, typer.Option(help="Encoding of files that hold only references; default: as all files.")
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(help="sysid or translator of a reference to take; may be repeated; default: all."),
+        typer.Option(help="sysid or translator of a reference to write; may be repeated; default: all."),
     ] = None,
 ) -> None:
-    """Turn a test set of NIST or WMT into text, one segment a line, in the order of its source.
+    """Convert a test set of NIST or WMT to text, one segment per line, in the order of its source.
 
-    --reference takes some of the references alone, e.g. one translator of WMT's who translated all documents.
+    --reference selects references, e.g. the one translator of WMT's who translated all documents.
     """
-    from weightdistill.files import writing
-    from weightdistill.text.sgm import read
-
-    sets = [found for file in files for found in read(file, encoding, reference_encoding)]
-    sources, references = ([found for found in sets if found.kind == kind] for kind in ("source", "reference"))
-    known = [found.system for found in references]
-    if unknown := set(reference or ()) - set(known):
-        raise DistillationError(f"--reference must be one of {', '.join(known)}, but is {', '.join(sorted(unknown))}")
-    references = [found for found in references if not reference or found.system in reference]
-    if len(sources) > 1:
-        raise DistillationError(
-            f"a test set must have one source, but {len(sources)} are in {', '.join(map(str, files))}"
-        )
-    order = (sources or references or sets)[0]
-    endings = [target] if len(references) == 1 else [f"{target}.{number}" for number in range(len(references))]
-    texts = {f"{output}.{ending}": found for ending, found in zip(endings, references, strict=True)}
-    texts |= {f"{output}.{source}": found for found in sources}
-    if not texts:
-        raise DistillationError(f"{', '.join(map(str, files))} must hold a srcset or a refset, but has {order}")
-    lines = {path: found.lines(order) for path, found in texts.items()}
-    for found in texts.values():
-        found.require_text()
-    for path, found in texts.items():
-        with writing(Path(path)) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in lines[path]), encoding="utf-8")
-        typer.echo(f"wrote {path}: {found}, {len(found)} segments in {len(found.documents)} documents")
+    written = testsets.convert_test_set(
+        files,
+        source,
+        target,
+        output,
+        encoding=encoding,
+        reference_encoding=reference_encoding,
+        references=reference or (),
+    )
+    for path, text_set in written.items():
+        typer.echo(f"wrote {path}: {text_set}, {len(text_set)} segments in {len(text_set.documents)} documents")
 
 
 @app.command()
 def write_sgm(
-    translations: Annotated[Path, typer.Argument(help="A line for each segment of the source.")],
-    source: Annotated[Path, typer.Option("--source", help="The test set's source, in SGML or XML.")],
+    translations: Annotated[Path, typer.Argument(help="One line for each segment of the source.")],
+    source: Annotated[Path, typer.Option("--source", help="Source of the test set, in SGML or XML.")],
     output: Annotated[Path, typer.Option("--output", help="The tstset to write.")],
     system: Annotated[str, typer.Option(help="Name of the system that translated.")],
     language: Annotated[str, typer.Option(help="Target language as the test set names it, e.g. English.")],
     encoding: Annotated[
         str | None,
-        typer.Option(help="Of the source; default: what it declares, else UTF-8, else, for Chinese, GB 18030."),
+        typer.Option(
+            help="Encoding of the source; default: the declared one, else UTF-8, else, for Chinese, GB 18030."
+        ),
     ] = None,
 ) -> None:
-    """Write translations as a tstset, which NIST's scorers read."""
-    from weightdistill.files import read_lines
-    from weightdistill.text.sgm import read, write_translation
-
-    sources = [found for found in read(source, encoding) if found.kind == "source"]
-    if len(sources) != 1:
-        raise DistillationError(f"{source} must hold one srcset, but has {len(sources)}")
-    write_translation(output, read_lines(translations), sources[0], system, language)
-    typer.echo(f"wrote {output}: {len(sources[0])} segments")
+    """Write translations as a tstset for NIST's scorers."""
+    source_set = testsets.convert_translations(translations, source, output, system, language, encoding)
+    typer.echo(f"wrote {output}: {len(source_set)} segments")

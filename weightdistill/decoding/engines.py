@@ -56,7 +56,6 @@ class Search:
     """The unit of `batch_size`."""
 
     def __post_init__(self) -> None:
-        """Check the values."""
         for field, value in (("beam", self.beam), ("n best", self.n_best), ("batch size", self.batch_size)):
             if value < 1:
                 raise DistillationError(f"{field} must be at least 1, but is {value}")

@@ -1,251 +1,61 @@
-"""Sequence-level distillation: the corpus that a teacher's beam search makes of the training sources.
+"""Sequence-level distillation: a training corpus of the teacher's beam-search translations.
 
-Kim and Rush, "Sequence-Level Knowledge Distillation" (2016): students learn from the teacher's translations, or, for
-"interpolation", from that of its n best that is nearest to the reference. The sources are cut into shards, which
-machines may decode independently. Knows text files of subword pieces and engines; neither datasets nor training.
+Kim and Rush, "Sequence-Level Knowledge Distillation" (2016): students learn from the teacher's best translation, or, in
+"sequence-level interpolation", from the one of its n best that is most similar to the reference. Knows text files of
+subword pieces and engines; neither datasets nor training.
 """
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from weightdistill.decoding.engines import Engine, Hypothesis, Pieces, Search
+from weightdistill.decoding.translation import read_pieces
+from weightdistill.distillation.shards import decode_shard, read_shards, shard_of, source_provenance
 from weightdistill.errors import DistillationError
-from weightdistill.files import fingerprint, write_json, writing
+from weightdistill.files import fingerprint, require_writable, write_json
 from weightdistill.text.corpus import write_pairs
 
 SELECTIONS = ("score", "bleu", "chrf")
-"""How one of the n best is chosen: by the teacher's score, or by nearness to the reference."""
+"""How one of the n best is selected: by the teacher's score, or by similarity to the reference."""
 REASONS = ("empty", "too long", "unterminated", "copy", "length ratio")
-"""Why a source has no translation, in the order in which it is asked; the teacher cannot read one that is too long."""
-
-_CHUNK = 8192
-"""Sentences given to an engine at a time, which sorts them by length and shares them out over its GPUs."""
+"""Why a source has no translation, in the order of the checks. `too long`: the teacher cannot read the source."""
 
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """Which translation of a source is taken, and which sources are left without one."""
+    """Which translation of a source is selected, and which sources are left out.
+
+    Raises:
+        DistillationError: A value is out of range.
+    """
 
     select: str = "score"
     """One of SELECTIONS."""
     max_ratio: float = 0.0
-    """Largest ratio of the lengths of source and translation in pieces, either way; 0 for any."""
+    """Largest ratio of the lengths of source and translation in pieces, whichever is longer; 0 for no limit."""
     keep_copies: bool = False
-    """Keep translations that are the source itself."""
+    """Keep translations that are equal to the source."""
 
     def __post_init__(self) -> None:
         if self.select not in SELECTIONS:
             raise DistillationError(f"select must be one of {', '.join(SELECTIONS)}, but is {self.select!r}")
         if self.max_ratio and not self.max_ratio >= 1:
-            raise DistillationError(f"max ratio must be 0 or at least 1, but is {self.max_ratio}")
-
-
-class PieceLines(Sequence[Pieces]):
-    """Text in pieces, whose lines are split when they are asked for: of millions, lists of pieces would fill memory."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        self._lines = lines
-
-    def __len__(self) -> int:
-        """Number of lines."""
-        return len(self._lines)
-
-    @overload
-    def __getitem__(self, index: int) -> Pieces: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "PieceLines": ...
-
-    def __getitem__(self, index: int | slice) -> "Pieces | PieceLines":
-        """A line's pieces, or some lines."""
-        return PieceLines(self._lines[index]) if isinstance(index, slice) else self._lines[index].split()
-
-
-def shard_of(lines: int, number: int, shards: int) -> range:
-    """The lines of a shard, of sizes that differ by at most one.
-
-    Raises:
-        DistillationError: there is no such shard.
-    """
-    if not 0 <= number < shards:
-        raise DistillationError(f"shard must be within 0 and {shards - 1}, but is {number}")
-    return range(lines * number // shards, lines * (number + 1) // shards)
-
-
-def decode_shard(
-    engine: Engine,
-    sources: Sequence[Pieces],
-    path: Path,
-    settings: Search,
-    provenance: Mapping[str, Any],
-    progress: Callable[[int], object] = lambda sentences: None,
-) -> bool:
-    """Decode one shard into a file, unless it is there.
-
-    The file's first line says how it was made; then each source has a line, a JSON list of its hypotheses.
-
-    Args:
-        engine: the teacher.
-        sources: the shard's sources.
-        path: the file.
-        settings: of the search.
-        provenance: what else the shard is of: the teacher, the source file, its lines.
-        progress: called with the number of sentences that are finished.
-
-    Returns:
-        Whether it was decoded, and not found.
-
-    Raises:
-        DistillationError: the file is of other settings, or cannot be written; as the engine.
-    """
-    search = {"beam": settings.beam, "n_best": settings.n_best, "length_penalty": settings.length_penalty}
-    head = {**provenance, **search, "sentences": len(sources)}
-    if path.exists():
-        found, _ = read_shard(path)
-        if different := _different(found, head):
-            raise DistillationError(
-                f"{path} was decoded with another {different} ({found.get(different)}, not {head.get(different)}); "
-                "remove it, or name another folder"
-            )
-        progress(len(sources))
-        return False
-    with writing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(head) + "\n")
-        for start in range(0, len(sources), _CHUNK):
-            chunk = sources[start : start + _CHUNK]
-            # one line too long for the teacher must not end the decoding of millions
-            readable = [source if len(source) <= engine.longest_source else [] for source in chunk]
-            for hypotheses in engine.search(readable, settings):
-                file.write(json.dumps(hypotheses, ensure_ascii=False) + "\n")
-            progress(len(chunk))
-    return True
-
-
-def read_shard(path: Path) -> tuple[dict[str, Any], list[list[Hypothesis]]]:
-    """What a shard is of, and the hypotheses of each of its sources.
-
-    Raises:
-        DistillationError: the file is missing or damaged, or does not have a line for each source.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            head = json.loads(next(file))
-            hypotheses = [[Hypothesis(*entry) for entry in json.loads(line)] for line in file]
-    except OSError as error:
-        raise DistillationError(f"{path} cannot be read: {error.strerror}; decode this shard") from error
-    except (ValueError, TypeError, StopIteration) as error:
-        raise DistillationError(f"{path} is damaged; remove it and decode this shard again") from error
-    if len(hypotheses) != head["sentences"]:
-        raise DistillationError(
-            f"{path} has {len(hypotheses)} of {head['sentences']} sentences; remove it and decode this shard again"
-        )
-    return head, hypotheses
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """What a teacher made of a corpus.
-
-    Attributes:
-        pairs: (source, translation) in pieces, in the order of the sources.
-        sentences: number of sources.
-        left_out: lines of the sources that have no translation, counted from 1, for each of REASONS.
-    """
-
-    pairs: list[tuple[str, str]]
-    sentences: int
-    left_out: dict[str, list[int]]
-
-    def counts(self) -> dict[str, int]:
-        """How many sources were left out for each reason."""
-        return {reason: len(lines) for reason, lines in self.left_out.items()}
-
-
-def choose(
-    sources: Sequence[Pieces],
-    hypotheses: Iterable[Sequence[Hypothesis]],
-    references: Sequence[Pieces] | None,
-    settings: FilterSettings,
-    first_line: int = 1,
-) -> Corpus:
-    """Choose a translation for each source, or say why there is none.
-
-    A hypothesis that is to be left out gives way to the next choice; the reason is that of the first choice.
-
-    Args:
-        sources: in pieces.
-        hypotheses: of each source, best first.
-        references: in pieces; needed unless the selection is by score.
-        settings: of the choice.
-        first_line: number of the first source's line.
-
-    Raises:
-        DistillationError: numbers of lines that differ, or a selection by references without any.
-    """
-    if settings.select != "score" and references is None:
-        raise DistillationError(f"select {settings.select} compares with references; name their file with --reference")
-    hypotheses = list(hypotheses)
-    if len({len(sources), len(hypotheses), len(sources if references is None else references)}) > 1:
-        raise DistillationError(
-            f"sources, hypotheses and references must be as many, but are {len(sources)}, {len(hypotheses)} and "
-            f"{'none' if references is None else len(references)}"
-        )
-    left_out: dict[str, list[int]] = {reason: [] for reason in REASONS}
-    pairs = []
-    nearness = _nearness(settings.select)
-    for number, (source, found) in enumerate(zip(sources, hypotheses, strict=False)):
-        ordered = list(found)
-        if references is not None and settings.select != "score":
-            reference = references[number]
-            ordered.sort(key=lambda own, reference=reference: -nearness(own.pieces, reference))  # type: ignore[misc]
-        reasons = [_reason(source, hypothesis, settings) for hypothesis in ordered]
-        reasons = reasons or ["too long" if source else "empty"]
-        kept = next((own for own, reason in zip(ordered, reasons, strict=False) if reason is None), None)
-        if kept is None:
-            left_out[str(reasons[0])].append(first_line + number)
-        else:
-            pairs.append((" ".join(source), " ".join(kept.pieces)))
-    return Corpus(pairs, len(sources), left_out)
-
-
-def each_shard(paths: Sequence[Path], sentences: int) -> Iterator[tuple[dict[str, Any], list[list[Hypothesis]]]]:
-    """The shards in order, one at a time: what they all are of, and the hypotheses of this one's sources.
-
-    Args:
-        paths: files of `decode_shard`, in order.
-        sentences: how many sources they must have together.
-
-    Raises:
-        DistillationError: as `read_shard`; shards that are not of one corpus and one search, or not all of it.
-    """
-    found = 0
-    common: dict[str, Any] = {}
-    for path in paths:
-        head, hypotheses = read_shard(path)
-        own = {key: value for key, value in head.items() if key not in ("lines", "sentences")}
-        if common and (different := _different(own, common)):
-            raise DistillationError(
-                f"shards must be of one decoding, but {path} has another {different} than {paths[0]}; decode it again"
-            )
-        common = own
-        found += len(hypotheses)
-        yield common, hypotheses
-    if found != sentences:
-        raise DistillationError(
-            f"the shards have {found} sentences, but the source has {sentences}; decode all shards of it"
-        )
+            raise DistillationError(f"max ratio must be 0 or at least 1, but is {self.max_ratio}; give 0 for no limit")
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """How many times each kind of pair is in the corpus."""
+    """Number of copies of the real and of the distilled pairs in the corpus.
+
+    Raises:
+        DistillationError: A number is negative, or both are 0.
+    """
 
     real: int = 0
     distilled: int = 1
@@ -258,6 +68,109 @@ class Mixture:
             )
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """The selected translations of a corpus.
+
+    Attributes:
+        pairs: (source, translation) in pieces, in the order of the sources.
+        sentences: Number of sources.
+        left_out: Line numbers, from 1, of the sources without a translation, for each of REASONS.
+    """
+
+    pairs: list[tuple[str, str]]
+    sentences: int
+    left_out: dict[str, list[int]]
+
+    def counts(self) -> dict[str, int]:
+        """Count the sources that were left out for each reason."""
+        return {reason: len(lines) for reason, lines in self.left_out.items()}
+
+    def __str__(self) -> str:
+        """Sum up in one line how many sources were translated and left out."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts().items())
+        return f"{len(self.pairs)} of {self.sentences} sentences translated; left out: {reasons}"
+
+
+class SequenceDistillation:
+    """Distils one training corpus: decodes its shards, and writes the corpus when all are there.
+
+    Files are checked and read on construction, so that unusable input ends before a teacher is loaded.
+
+    Args:
+        model: The teacher: a CTranslate2 folder or a fairseq checkpoint.
+        source: File of training sources in pieces, one sentence per line.
+        output: Folder that receives shards/, and source, target and distilled.json.
+        reference: File of their references in pieces; needed for real pairs and for a selection by similarity.
+        search: Settings of the beam search.
+        filters: Which translations are selected.
+        mixture: Numbers of copies of real and distilled pairs.
+        shards: Number of parts of the corpus. An interrupted run resumes with the first unfinished part.
+        only: The one shard to decode, from 0; default: all. The corpus is not written then.
+
+    Raises:
+        DistillationError: A file cannot be read or written, the files differ in their number of lines, or settings
+            contradict each other.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        source: Path,
+        output: Path,
+        *,
+        reference: Path | None = None,
+        search: Search | None = None,
+        filters: FilterSettings | None = None,
+        mixture: Mixture | None = None,
+        shards: int = 16,
+        only: int | None = None,
+    ) -> None:
+        self._search, self._filters, self._mixture = (
+            search or Search(),
+            filters or FilterSettings(),
+            mixture or Mixture(),
+        )
+        select = self._filters.select
+        if select != "score" and self._search.n_best == 1:
+            raise DistillationError(f"--select {select} chooses among several hypotheses; give --n-best, or drop it")
+        if reference is None and (self._mixture.real or select != "score"):
+            raise DistillationError("--real and --select need the references; name their file with --reference")
+        require_writable(output / "distilled.json")
+        self._output, self._reference = output, reference
+        self._sources = read_pieces(source)
+        # A single shard needs no references.
+        self._references = None if reference is None or only is not None else read_pieces(reference)
+        if self._references is not None and len(self._references) != len(self._sources):
+            raise DistillationError(
+                f"{source} and {reference} must have the same number of lines, but have {len(self._sources)} and "
+                f"{len(self._references)}; give two files of one corpus"
+            )
+        self.paths = [output / "shards" / f"{number}-of-{shards}.jsonl" for number in range(shards)]
+        """The files of all shards."""
+        numbers = range(shards) if only is None else [only]
+        self._lines = {number: shard_of(len(self._sources), number, shards) for number in numbers}
+        self._provenance = source_provenance(source, model)
+
+    def __len__(self) -> int:
+        """Count the sources to decode: all, or those of the one shard."""
+        return sum(map(len, self._lines.values()))
+
+    def decode(self, engine: Engine, progress: Callable[[int], object] = lambda sentences: None) -> None:
+        """Decode the shards that are not there yet; see `decode_shard`."""
+        for number, lines in self._lines.items():
+            provenance = {**self._provenance, "lines": [lines.start, lines.stop]}
+            sources = self._sources[lines.start : lines.stop]
+            decode_shard(engine, sources, self.paths[number], self._search, provenance, progress)
+
+    def write(self) -> Corpus:
+        """Write the corpus of all shards; see `write_corpus`."""
+        provenance = {} if self._reference is None else {"reference_sha256": fingerprint(self._reference)}
+        return write_corpus(
+            self.paths, self._output, self._sources, self._references, self._filters, self._mixture, provenance
+        )
+
+
 def write_corpus(
     shards: Sequence[Path],
     output: Path,
@@ -265,52 +178,50 @@ def write_corpus(
     references: Sequence[Pieces] | None,
     filters: FilterSettings,
     mixture: Mixture,
-    more: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Corpus:
     """Write `source`, `target` and `distilled.json`, which says how they were made and what was left out.
 
     Args:
-        shards: files of `decode_shard`, in order.
-        output: folder.
-        sources: all sources, in pieces.
-        references: their references; needed for a selection by nearness, and for real pairs.
-        filters: which translations are taken.
-        mixture: of real and distilled pairs.
-        more: what else is to be recorded.
+        shards: Files of `decode_shard`, in order.
+        output: Folder to write to.
+        sources: All sources, in pieces.
+        references: Their references; needed for a selection by similarity and for real pairs.
+        filters: Which translations are selected.
+        mixture: Numbers of copies of real and distilled pairs.
+        provenance: What else to record in distilled.json.
 
     Raises:
-        DistillationError: as `each_shard` and `choose`; real pairs without references; an output that cannot be
+        DistillationError: See `read_shards` and `choose`; or references are missing or too few, or an output cannot be
             written.
     """
     if mixture.real and references is None:
         raise DistillationError("real pairs need references; name their file with --reference")
     if references is not None and len(references) != len(sources):
-        raise DistillationError(f"there are {len(sources)} sources, but {len(references)} references of them")
-    provenance: dict[str, Any] = {}
+        raise DistillationError(
+            f"there must be a reference for each of the {len(sources)} sources, but there are {len(references)}; give "
+            "two files of one corpus"
+        )
+    decoding: dict[str, Any] = {}
     corpus, start = Corpus([], len(sources), {reason: [] for reason in REASONS}), 0
-    for provenance, hypotheses in each_shard(shards, len(sources)):  # noqa: B007
+    for decoding, hypotheses in read_shards(shards, len(sources)):  # noqa: B007
         part = slice(start, start + len(hypotheses))
         start = part.stop
-        own = choose(
+        chosen = choose(
             sources[part],
             hypotheses[: len(sources) - part.start],
             references[part] if references is not None else None,
             filters,
             part.start + 1,
         )
-        corpus.pairs.extend(own.pairs)
-        for reason, lines in own.left_out.items():
+        corpus.pairs.extend(chosen.pairs)
+        for reason, lines in chosen.left_out.items():
             corpus.left_out[reason].extend(lines)
-    real = (
-        (" ".join(own), " ".join(other))
-        for _ in range(mixture.real)
-        for own, other in zip(sources, references or [], strict=True)
-    )
-    pairs = itertools.chain(real, *itertools.repeat(corpus.pairs, mixture.distilled))
+    pairs = itertools.chain(_real(sources, references, mixture), *itertools.repeat(corpus.pairs, mixture.distilled))
     count = write_pairs(pairs, output / "source", output / "target")
     report = {
-        **provenance,
-        **(more or {}),
+        **decoding,
+        **(provenance or {}),
         **asdict(filters),
         **asdict(mixture),
         "sentences": corpus.sentences,
@@ -323,47 +234,85 @@ def write_corpus(
     return corpus
 
 
-def source_provenance(source: Path, model: Path, engine: str) -> dict[str, Any]:
-    """What a decoding is of: the teacher's files and the sources', by name and SHA-256, and the engine."""
-    vocabularies = sorted(model.glob("*vocabulary*")) if model.is_dir() else []
-    return {
-        "teacher": str(model),
-        "teacher_sha256": fingerprint(model / "model.bin" if model.is_dir() else model),
-        **{f"{file.stem}_sha256": fingerprint(file) for file in vocabularies},
-        "source": str(source),
-        "source_sha256": fingerprint(source),
-        "engine": engine,
-    }
+def choose(
+    sources: Sequence[Pieces],
+    hypotheses: Iterable[Sequence[Hypothesis]],
+    references: Sequence[Pieces] | None,
+    settings: FilterSettings,
+    first_line: int = 1,
+) -> Corpus:
+    """Select a translation for each source, or record why it has none.
+
+    If the first choice is filtered out, the next best hypothesis takes its place. If all are, the reason of the first
+    choice is recorded.
+
+    Args:
+        sources: Sources in pieces.
+        hypotheses: Hypotheses of each source, best first.
+        references: References in pieces; needed unless the selection is by score.
+        settings: The filters.
+        first_line: Line number of the first source.
+
+    Raises:
+        DistillationError: The numbers of lines differ, or the selection needs references and there are none.
+    """
+    if settings.select != "score" and references is None:
+        raise DistillationError(f"select {settings.select} compares with references; name their file with --reference")
+    hypotheses = list(hypotheses)
+    if len({len(sources), len(hypotheses), len(sources if references is None else references)}) > 1:
+        raise DistillationError(
+            f"sources, hypotheses and references must have equal numbers, but there are {len(sources)}, "
+            f"{len(hypotheses)} and {'none' if references is None else len(references)}"
+        )
+    left_out: dict[str, list[int]] = {reason: [] for reason in REASONS}
+    pairs = []
+    similarity = _similarity(settings.select)
+    for index, (source, n_best) in enumerate(zip(sources, hypotheses, strict=True)):
+        ranked = list(n_best)
+        if references is not None and settings.select != "score":
+            similarities = [similarity(hypothesis.pieces, references[index]) for hypothesis in ranked]
+            by_similarity = sorted(zip(similarities, ranked, strict=True), key=lambda pair: -pair[0])
+            ranked = [hypothesis for _, hypothesis in by_similarity]
+        reasons = [_reason(source, hypothesis, settings) for hypothesis in ranked]
+        reasons = reasons or ["too long" if source else "empty"]
+        kept = next((choice for choice, reason in zip(ranked, reasons, strict=False) if reason is None), None)
+        if kept is None:
+            left_out[str(reasons[0])].append(first_line + index)
+        else:
+            pairs.append((" ".join(source), " ".join(kept.pieces)))
+    return Corpus(pairs, len(sources), left_out)
 
 
-def _different(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
-    """The first entry in which two decodings differ; files may lie elsewhere, as long as they are the same."""
-    keys = [key for key in {**first, **second} if key not in ("teacher", "source")]
-    return next((key for key in keys if first.get(key) != second.get(key)), None)
+def _real(
+    sources: Sequence[Pieces], references: Sequence[Pieces] | None, mixture: Mixture
+) -> Iterator[tuple[str, str]]:
+    for _ in range(mixture.real):
+        for source, reference in zip(sources, references or [], strict=True):
+            yield " ".join(source), " ".join(reference)
 
 
 def _reason(source: Pieces, hypothesis: Hypothesis, settings: FilterSettings) -> str | None:
-    """Why this hypothesis is no translation to learn from; None where it is one."""
+    """Return why this hypothesis is unfit for training; None if it is fit."""
     if not hypothesis.pieces:
         return "empty"
     if not hypothesis.finished:
         return "unterminated"
     if not settings.keep_copies and hypothesis.pieces == source:
         return "copy"
-    lengths = sorted((len(source), len(hypothesis.pieces)))
-    if settings.max_ratio and lengths[1] > settings.max_ratio * lengths[0]:
+    shorter, longer = sorted((len(source), len(hypothesis.pieces)))
+    if settings.max_ratio and longer > settings.max_ratio * shorter:
         return "length ratio"
     return None
 
 
-def _nearness(select: str) -> Callable[[Pieces, Pieces], float]:
-    """Sentence BLEU over pieces, or chrF over their characters, which the marks of subwords are not among."""
+def _similarity(select: str) -> Callable[[Pieces, Pieces], float]:
+    """Return sentence BLEU over pieces, or chrF over their characters without the subword marks."""
     if select == "chrf":
         chrf = CHRF()
 
         def text(pieces: Pieces) -> str:
             return "".join(pieces).replace("\u2581", "").replace("@@", "")
 
-        return lambda own, reference: chrf.sentence_score(text(own), [text(reference)]).score
+        return lambda pieces, reference: chrf.sentence_score(text(pieces), [text(reference)]).score
     bleu = BLEU(tokenize="none", effective_order=True)
-    return lambda own, reference: bleu.sentence_score(" ".join(own), [" ".join(reference)]).score
+    return lambda pieces, reference: bleu.sentence_score(" ".join(pieces), [" ".join(reference)]).score

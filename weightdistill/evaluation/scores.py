@@ -79,6 +79,10 @@ class Settings:
         if ("comet" in self.metrics) != (self.comet is not None):
             raise DistillationError("COMET is a metric with a model; give both, or neither")
 
+    def steps(self, systems: int) -> int:
+        """Count the calls of `progress` while so many systems are evaluated: paired tests of sacrebleu's metrics."""
+        return max(1, systems - 1) * sum(metric != "comet" for metric in self.metrics)
+
 
 @dataclass(frozen=True)
 class MetricScore:

@@ -6,7 +6,7 @@ Knows shapes; neither settings of experiments nor weights.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -149,6 +149,27 @@ class Machine:
             product[0, 0].item()  # waits for a GPU
             best = min(best, (time.perf_counter() - start) / 4)
         return cls(2 * width**3 / best, kind=kind)
+
+    @classmethod
+    def chosen(cls, tflops: float | None = None, gpus: int | None = None) -> "Machine":
+        """Describe the machine that trains.
+
+        Args:
+            tflops: Speed of a large matrix product on one device, in TFLOP/s; default: measured on this machine.
+            gpus: Number of GPUs, 0 for a CPU; default: those of this machine.
+
+        Raises:
+            DistillationError: GPUs are wanted, but this machine has none whose speed could be measured.
+        """
+        available = torch.cuda.device_count()
+        gpus = available if gpus is None else gpus
+        if gpus and not available and not tflops:
+            raise DistillationError(
+                "this machine must have a GPU to measure its speed, but has none; give --tflops, or --gpus 0"
+            )
+        kind = "cuda" if gpus else "cpu"
+        machine = cls(tflops * 1e12, kind=kind) if tflops else cls.here(kind)
+        return replace(machine, devices=max(1, gpus))
 
 
 def _with_bias(name: str) -> list[str]:

@@ -5,11 +5,13 @@ were fitted to runs on CPUs (`experiments/multi30k-en-de`, `experiments/training
 fairseq is known to reach, and were not measured. Knows settings, no data and no models.
 """
 
+import json
 import math
 import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 from weightdistill.errors import DistillationError
@@ -142,6 +144,21 @@ def check_table(checks: Sequence[Check]) -> str:
             row += [size(check.measured_memory), f"{check.planned_memory / check.measured_memory:.2f}"]
         rows.append([*row, "", ""][:7])
     return text_table(["system", "time planned", "measured", "ratio", "memory planned", "measured", "ratio"], rows)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read the results.json of an experiment.
+
+    Raises:
+        DistillationError: The file cannot be read or has no rows.
+    """
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DistillationError(f"{path} cannot be read: {error}; give the results.json of an experiment") from error
+    if not isinstance(results, dict) or "rows" not in results:
+        raise DistillationError(f"{path} has no rows; give the results.json of an experiment")
+    return results
 
 
 def plan(settings: Settings, machine: Machine) -> Plan:

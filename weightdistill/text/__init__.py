@@ -1,1 +1,1 @@
-"""Parallel text and test sets, before any model sees them. Imports no torch."""
+"""Parallel text and test sets, before any model reads them. Imports no torch."""

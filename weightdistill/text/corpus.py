@@ -1,6 +1,6 @@
-"""Cleans parallel text: both sides are checked line by line, unfit pairs are left out and counted, none is lost unseen.
+"""Parallel text, one sentence per line: read, filtered and written. Every pair is kept, or counted as left out.
 
-Knows text files, one sentence a line; nothing about subwords or fairseq.
+Knows nothing about subwords or fairseq.
 """
 
 import gzip
@@ -10,42 +10,38 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from weightdistill.errors import DistillationError
 from weightdistill.files import writing
 
-_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
-
 
 @dataclass(frozen=True)
 class CleanSettings:
-    """Which pairs of a parallel corpus are kept. Lengths are counted in words, which are separated by blanks."""
+    """Which pairs of a parallel corpus are kept. Lengths are in words, i.e. text between blanks.
+
+    Raises:
+        DistillationError: A value is out of range.
+    """
 
     max_length: int = 0
-    """Most words of a side; 0 for any number."""
+    """Most words of either side; 0 for no limit."""
     max_ratio: float = 0.0
-    """Largest ratio of both lengths, either way; 0 for any."""
+    """Largest ratio of the two lengths, whichever side is longer; 0 for no limit."""
     deduplicate: bool = False
-    """Keep the first of equal pairs."""
+    """Keep only the first of several equal pairs."""
     drop_empty: bool = False
-    """Leave out pairs with an empty side; otherwise they are an error."""
+    """Leave out pairs with an empty side. Otherwise such a pair is an error."""
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            DistillationError: one is out of its range.
-        """
         if self.max_length < 0:
-            raise DistillationError(f"max length must be 0 or more, but is {self.max_length}")
+            raise DistillationError(f"max length must be 0 or more, but is {self.max_length}; give 0 for no limit")
         if self.max_ratio and not self.max_ratio >= 1:
-            raise DistillationError(f"max ratio must be 0 or at least 1, but is {self.max_ratio}")
+            raise DistillationError(f"max ratio must be 0 or at least 1, but is {self.max_ratio}; give 0 for no limit")
 
 
 @dataclass
 class CleanCounts:
-    """How many pairs came in, were left out for which reason (in this order), and came out."""
+    """Number of pairs that were read, left out for each reason (checked in this order), and kept."""
 
     pairs: int = 0
     empty: int = 0
@@ -55,105 +51,77 @@ class CleanCounts:
     kept: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dictionary, for JSON."""
+        """Convert to a dictionary, for JSON."""
         return asdict(self)
+
+    def __str__(self) -> str:
+        """List all counts in one line."""
+        return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.as_dict().items())
 
 
 def clean(
     source: Path, target: Path, output_source: Path, output_target: Path, settings: CleanSettings | None = None
 ) -> CleanCounts:
-    """Write the pairs that are fit to train on.
+    """Write the pairs of a parallel corpus that are fit for training.
 
     Args:
-        source: one side, a sentence a line, maybe gzipped (.gz).
-        target: the other side.
-        output_source: file to write.
-        output_target: file to write.
-        settings: what is left out; default: nothing.
+        source: Source side, one sentence per line, gzipped if it ends in .gz.
+        target: Target side, likewise.
+        output_source: File to write.
+        output_target: File to write.
+        settings: What to leave out; default: nothing.
 
     Returns:
         Counts of all pairs.
 
     Raises:
-        DistillationError: a file that cannot be read, a line that is not UTF-8, an empty side, numbers of lines that
-            differ, or no pair left; file and line are named, and nothing is written.
+        DistillationError: A file cannot be read, a line is not UTF-8, a side is empty, the sides differ in their
+            number of lines, or no pair is kept. The message names file and line; nothing is written.
     """
     settings = settings or CleanSettings()
-    counts, seen = CleanCounts(), set[bytes]()
-    with writing(output_source) as own, writing(output_target) as other:
+    counts, digests = CleanCounts(), set[bytes]()
+    with writing(output_source) as temporary_source, writing(output_target) as temporary_target:
         with (
-            own.open("w", encoding="utf-8", newline="\n") as left,
-            other.open("w", encoding="utf-8", newline="\n") as right,
+            temporary_source.open("w", encoding="utf-8", newline="\n") as source_file,
+            temporary_target.open("w", encoding="utf-8", newline="\n") as target_file,
         ):
             for pair in read_pairs(source, target):
                 counts.pairs += 1
-                reason = _reason(pair, settings, seen)
-                if reason == "empty" and not settings.drop_empty:
+                outcome = _outcome(pair, settings, digests)
+                if outcome == "empty" and not settings.drop_empty:
                     path = source if not pair[0] else target
                     raise DistillationError(
-                        f"{path}: line {counts.pairs} is empty; mend it, or leave such pairs out (drop empty)"
+                        f"{path}: line {counts.pairs} is empty; fix it, or leave out such pairs (--drop-empty)"
                     )
-                setattr(counts, reason, getattr(counts, reason) + 1)
-                if reason == "kept":
-                    left.write(pair[0] + "\n")
-                    right.write(pair[1] + "\n")
+                setattr(counts, outcome, getattr(counts, outcome) + 1)
+                if outcome == "kept":
+                    source_file.write(pair[0] + "\n")
+                    target_file.write(pair[1] + "\n")
         if not counts.kept:
-            raise DistillationError(f"no pair of {source} and {target} is left of {counts.pairs}; loosen the limits")
+            raise DistillationError(
+                f"at least one pair must be kept, but {source} and {target} gave {counts}; relax the limits"
+            )
     return counts
-
-
-def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
-    """The sentence pairs of a translation memory (TMX), maybe gzipped; units that lack a language are passed over.
-
-    Args:
-        path: the file.
-        source: one language, as the file's `xml:lang` names it, in any case and with or without its region.
-        target: the other language.
-
-    Raises:
-        DistillationError: the file cannot be read, is not TMX, or has no such pair.
-    """
-    empty = True
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            body = None
-            for event, element in ElementTree.iterparse(file, ("start", "end")):
-                if event == "start" and element.tag == "body":
-                    body = element
-                if event == "start" or element.tag != "tu":
-                    continue
-                texts = {}
-                for variant in element.iter("tuv"):
-                    segment = variant.find("seg")
-                    if segment is not None:
-                        language = variant.get(_LANGUAGE, variant.get("lang", "")).lower()
-                        text = " ".join("".join(_words(segment)).split())
-                        texts[language] = texts[language.partition("-")[0]] = text
-                if source.lower() in texts and target.lower() in texts:
-                    empty = False
-                    yield texts[source.lower()], texts[target.lower()]
-                if body is not None:
-                    body.clear()  # of what was read; memories are larger than memory
-    except (OSError, EOFError, zlib.error, ElementTree.ParseError) as error:
-        raise DistillationError(f"{path} cannot be read as TMX: {error}") from error
-    if empty:
-        raise DistillationError(f"{path} has no pair of {source} and {target}; name languages that it has")
 
 
 def read_pairs(
     source: Path, target: Path, encoding: str = "utf-8", target_encoding: str = "utf-8"
 ) -> Iterator[tuple[str, str]]:
-    """Both sides of parallel text, a sentence a line, with one blank between words.
+    """Read the sentence pairs of parallel text.
 
     Args:
-        source: one side, maybe gzipped (.gz).
-        target: the other side.
-        encoding: of the source, as Python names it; one in which no other character contains a line feed's byte.
-        target_encoding: of the target.
+        source: Source side, one sentence per line, gzipped if it ends in .gz.
+        target: Target side, likewise.
+        encoding: Encoding of the source, by its name in Python. The byte of a line feed must not occur within another
+            character.
+        target_encoding: Encoding of the target.
+
+    Yields:
+        Source and target sentence, with one blank between words.
 
     Raises:
-        DistillationError: a file that cannot be read, a line that is not in its encoding, or numbers of lines that
-            differ; file and line are named.
+        DistillationError: A file cannot be read, a line is not in its encoding, or the sides differ in their number of
+            lines. The message names file and line.
     """
     sides = _lines(source, encoding), _lines(target, target_encoding)
     number = 0
@@ -167,61 +135,53 @@ def read_pairs(
             return
         shorter, longer = (source, target) if pair[0] is None else (target, source)
         raise DistillationError(
-            f"both sides must have as many lines, but {shorter} ends after {number - 1} and {longer} does not"
+            f"both sides must have the same number of lines, but {shorter} ends after {number - 1} and {longer} does "
+            "not; give two files of one corpus"
         )
 
 
 def write_pairs(pairs: Iterable[tuple[str, str]], source: Path, target: Path) -> int:
-    """Write both sides of parallel text, a sentence a line; both files or, where something fails, none.
+    """Write parallel text, one sentence per line: both files, or neither if anything fails.
 
     Args:
-        pairs: both sides of each, without line ends.
-        source: file of the first sides.
-        target: file of the second sides.
+        pairs: Source and target sentences, without line ends.
+        source: File of the source sentences.
+        target: File of the target sentences.
 
     Returns:
         The number of pairs.
 
     Raises:
-        DistillationError: an output cannot be written.
+        DistillationError: An output cannot be written.
     """
     count = 0
     with (
-        writing(source) as own,
-        writing(target) as other,
-        own.open("w", encoding="utf-8") as left,
-        other.open("w", encoding="utf-8") as right,
+        writing(source) as temporary_source,
+        writing(target) as temporary_target,
+        temporary_source.open("w", encoding="utf-8", newline="\n") as source_file,
+        temporary_target.open("w", encoding="utf-8", newline="\n") as target_file,
     ):
         for pair in pairs:
-            left.write(pair[0] + "\n")
-            right.write(pair[1] + "\n")
+            source_file.write(pair[0] + "\n")
+            target_file.write(pair[1] + "\n")
             count += 1
     return count
 
 
-def _words(segment: ElementTree.Element) -> Iterator[str]:
-    """The text of a segment without the codes of a format in it."""
-    yield segment.text or ""
-    for child in segment:
-        if child.tag not in ("bpt", "ept", "ph", "it", "ut"):
-            yield from _words(child)
-        yield child.tail or ""
-
-
-def _reason(pair: tuple[str, str], settings: CleanSettings, seen: set[bytes]) -> str:
-    """Why a pair is left out, as a field of `CleanCounts`; `kept` if it is not."""
-    lengths = sorted(len(side.split()) for side in pair)
-    if lengths[0] == 0:
+def _outcome(pair: tuple[str, str], settings: CleanSettings, digests: set[bytes]) -> str:
+    """Return the field of `CleanCounts` that a pair belongs to: a reason to leave it out, or `kept`."""
+    shorter, longer = sorted(len(side.split()) for side in pair)
+    if shorter == 0:
         return "empty"
-    if settings.max_length and lengths[1] > settings.max_length:
+    if settings.max_length and longer > settings.max_length:
         return "too_long"
-    if settings.max_ratio and lengths[1] > settings.max_ratio * lengths[0]:
+    if settings.max_ratio and longer > settings.max_ratio * shorter:
         return "ratio"
     if settings.deduplicate:
         digest = hashlib.blake2b("\n".join(pair).encode(), digest_size=12).digest()
-        if digest in seen:
+        if digest in digests:
             return "duplicate"
-        seen.add(digest)
+        digests.add(digest)
     return "kept"
 
 
@@ -230,7 +190,7 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
-                    # Only line feeds end a line; other separators within it would misalign the sides later.
+                    # Only a line feed ends a line; a separator within one would misalign the sides later.
                     yield " ".join(line.decode(encoding).removeprefix("\ufeff").split())
                 except UnicodeDecodeError as error:
                     raise DistillationError(
@@ -238,7 +198,7 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
                     ) from error
                 except LookupError as error:
                     raise DistillationError(
-                        f"{path}: encoding must be one that Python knows, but is {encoding!r}"
+                        f"{path}: encoding must be one that Python knows, but is {encoding!r}; e.g. utf-8 or gb18030"
                     ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise DistillationError(f"{path} cannot be read: {error}; give the path of a text file") from error

@@ -1,28 +1,45 @@
-"""Parallel text as the LDC ships it: a sentence a line, or SGML documents and which of their segments belong together.
+"""Parallel text as the LDC distributes it: one sentence per line, or SGML documents whose segments are aligned.
 
-That is said by a file of alignments (as in LDC2005T10: `<ALIGNMENT docid=...>`, `<SentPair EnglishSegId= "1,2"
-ChineseSegId= "1">`), or by equal ids. Automatic alignments miss here and there: what they miss is counted, and is no
-error. Knows ids and text; neither words nor encodings.
+The alignment is a file of its own (as in LDC2005T10: `<ALIGNMENT docid=...>`, `<SentPair EnglishSegId= "1,2"
+ChineseSegId= "1">`), or segments with equal ids belong together. Automatic alignments refer to segments that do not
+exist; such links are counted and skipped. Knows ids and text; neither words nor encodings.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from weightdistill.errors import DistillationError
-from weightdistill.text.corpus import read_pairs
-from weightdistill.text.sgm import Documents, decode, read, tags
+from weightdistill.text.corpus import read_pairs, write_pairs
+from weightdistill.text.markup import decode, tags
+from weightdistill.text.sgm import Documents, read
 
 LANGUAGES = {"ar": "arabic", "en": "english", "zh": "chinese"}
-"""How the attributes of alignments name the languages."""
+"""Names of the languages in the attributes of an alignment."""
 _WITHOUT_BLANKS = ("ja", "zh")
+_SGML_SUFFIXES = {".sgm", ".sgml", ".SGM", ".SGML"}
 _MARKUP = re.compile(r"<(!doctype|\?xml|/?(doc|seg|s|p|hl|body|text)\b[^<>]*>)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
+class CorpusFiles:
+    """One part of a corpus.
+
+    Attributes:
+        source: File in the source language.
+        target: File in the target language.
+        alignment: File with the alignment; None if segments with equal ids belong together.
+    """
+
+    source: Path
+    target: Path
+    alignment: Path | None = None
+
+
+@dataclass(frozen=True)
 class Link:
-    """Segments of one document that are each other's translation; a side without any was not translated."""
+    """Segments of one document that translate each other. A side is empty if the other was not translated."""
 
     document: str
     source: Sequence[str]
@@ -30,18 +47,77 @@ class Link:
 
 
 @dataclass
-class Aligned:
-    """Parallel text, and what is not in it.
+class AlignedText:
+    """The sentence pairs of two files, and the number of links that gave none.
 
     Attributes:
-        pairs: both sides of each.
-        one_sided: how many links have an empty side.
-        missing: how many links name a document or segment that is not there.
+        pairs: Source and target text of each link.
+        one_sided: Number of links with an empty side.
+        missing: Number of links to a document or segment that does not exist.
     """
 
     pairs: list[tuple[str, str]]
     one_sided: int = 0
     missing: int = 0
+
+
+def read_table(lines: Iterable[str], name: str) -> list[CorpusFiles]:
+    """Read the table of a corpus: one line per part, with its two or three file names separated by tabs.
+
+    Args:
+        lines: The lines of the table.
+        name: Name of the table, for error messages.
+
+    Raises:
+        DistillationError: A line does not name two or three files; its number is given.
+    """
+    parts = []
+    for number, line in enumerate(lines, start=1):
+        names = line.rstrip("\n").rstrip("\t").split("\t")
+        if len(names) not in (2, 3) or not all(names):
+            raise DistillationError(
+                f"{name}: line {number} must name a source file, a target file and optionally an alignment file, "
+                f"separated by tabs, but is {names}; fix the line"
+            )
+        parts.append(CorpusFiles(*map(Path, names)))
+    return parts
+
+
+def convert_corpus(
+    parts: Iterable[CorpusFiles],
+    source: str,
+    target: str,
+    output: str | Path,
+    *,
+    encoding: str | None = None,
+    target_encoding: str = "utf-8",
+    report: Callable[[CorpusFiles, AlignedText], object] = lambda part, text: None,
+) -> int:
+    """Write a corpus as parallel text, OUTPUT.SOURCE and OUTPUT.TARGET.
+
+    Args:
+        parts: The files of the corpus.
+        source: Code of the source language, and suffix of its file.
+        target: Code of the target language, and suffix of its file.
+        output: Prefix of both files.
+        encoding: Encoding of the source files, see `read_aligned`.
+        target_encoding: Encoding of the target files.
+        report: Called with each part and its text.
+
+    Returns:
+        The number of pairs.
+
+    Raises:
+        DistillationError: See `read_aligned`; or an output cannot be written.
+    """
+
+    def pairs() -> Iterator[tuple[str, str]]:
+        for part in parts:
+            text = read_aligned(part.source, part.target, source, target, part.alignment, encoding, target_encoding)
+            yield from text.pairs
+            report(part, text)
+
+    return write_pairs(pairs(), Path(f"{output}.{source}"), Path(f"{output}.{target}"))
 
 
 def read_aligned(
@@ -52,72 +128,67 @@ def read_aligned(
     alignment: Path | None = None,
     encoding: str | None = None,
     target_encoding: str = "utf-8",
-) -> Aligned:
-    """Read one pair of files.
+) -> AlignedText:
+    """Read the sentence pairs of two files.
 
     Args:
-        source_file: documents in the source language; without alignments, and with another ending than .sgm or .sgml,
-            a sentence a line, maybe gzipped (.gz).
-        target_file: the same in the target language.
-        source: code of the source language; the segments of a link are joined as it joins words.
-        target: code of the target language.
-        alignment: which segments belong together; default: those of equal ids.
-        encoding: of the source file and the alignments; default: what they declare, else UTF-8, else, for SGML,
-            GB 18030.
-        target_encoding: of the target file.
+        source_file: SGML documents in the source language. Without an alignment, a file that does not end in .sgm or
+            .sgml has one sentence per line, and is gzipped if it ends in .gz.
+        target_file: The same in the target language.
+        source: Code of the source language. Segments of one link are joined as the language joins words.
+        target: Code of the target language.
+        alignment: File with the alignment; default: segments with equal ids belong together.
+        encoding: Encoding of the source file and the alignment. Default: the one that they declare, else UTF-8, else,
+            for SGML, GB 18030.
+        target_encoding: Encoding of the target file.
 
     Raises:
-        DistillationError: a file cannot be read or decoded, or holds no documents; numbers of lines that differ; a
-            language whose name is not known; links, none of which names segments that are there.
+        DistillationError: A file cannot be read or decoded, or holds no documents; the files differ in their number of
+            lines; a language is unknown; or no link names existing segments.
     """
-    if alignment is None and not {*source_file.suffixes, *target_file.suffixes} & {".sgm", ".sgml", ".SGM", ".SGML"}:
-        pairs = list(read_pairs(source_file, target_file, encoding or "utf-8", target_encoding))
-        for number, pair in enumerate(pairs, start=1):
-            for path, line in zip((source_file, target_file), pair, strict=True):
-                if _MARKUP.match(line):
-                    raise DistillationError(
-                        f"{path}: line {number} begins with markup ({line[:20]!r}); SGML must be named so, .sgm, and "
-                        "sentences a line have no tags"
-                    )
-        return Aligned(pairs)
-    own, other = _documents(source_file, encoding), _documents(target_file, target_encoding)
-    links = read_links(alignment, source, target, encoding) if alignment else _equal_ids(own, other)
-    found = Aligned([])
+    if alignment is None and not {*source_file.suffixes, *target_file.suffixes} & _SGML_SUFFIXES:
+        return AlignedText(_sentences(source_file, target_file, encoding or "utf-8", target_encoding))
+    source_documents, target_documents = _documents(source_file, encoding), _documents(target_file, target_encoding)
+    if alignment is None:
+        links = _links_of_equal_ids(source_documents, target_documents)
+    else:
+        links = read_links(alignment, source, target, encoding)
+    text = AlignedText([])
     for link in links:
         if not link.source or not link.target:
-            found.one_sided += 1
+            text.one_sided += 1
             continue
         try:
-            found.pairs.append(
-                (_joined(own[link.document], link.source, source), _joined(other[link.document], link.target, target))
-            )
+            source_text = _join(source_documents[link.document], link.source, source)
+            target_text = _join(target_documents[link.document], link.target, target)
         except KeyError:
-            found.missing += 1
-    if found.missing and not found.pairs:
+            text.missing += 1
+        else:
+            text.pairs.append((source_text, target_text))
+    if text.missing and not text.pairs:
         raise DistillationError(
             f"{source_file} and {target_file} have no segments that belong together; name two files of one corpus, and "
-            "their alignments if equal ids do not align them"
+            "their alignment if equal ids do not align them"
         )
-    return found
+    return text
 
 
 def read_links(path: Path, source: str, target: str, encoding: str | None = None) -> Iterator[Link]:
-    """The links of a file of alignments, in its order.
+    """Read the links of an alignment file, in its order.
 
     Args:
-        path: the file.
-        source: code of the source language, one of `LANGUAGES`.
-        target: code of the target language, too.
-        encoding: see `read_aligned`.
+        path: The file.
+        source: Code of the source language, one of `LANGUAGES`.
+        target: Code of the target language, likewise.
+        encoding: See `read_aligned`.
 
     Raises:
-        DistillationError: the file cannot be read; a language is not known; a link lacks a language, or is in no
-            document.
+        DistillationError: The file cannot be read, a language is unknown, or a link lacks a language or a document.
     """
     for language in (source, target):
         if language not in LANGUAGES:
             raise DistillationError(f"language must be one of {', '.join(LANGUAGES)}, but is {language!r}")
-    text, document = decode(path, encoding), ""
+    text, document = decode(path, encoding)[0], ""
     for position, _, closing, tag, attributes in tags(text):
         if tag == "alignment":
             document = "" if closing else attributes.get("docid", "")
@@ -127,28 +198,46 @@ def read_links(path: Path, source: str, target: str, encoding: str | None = None
                 line = text.count("\n", 0, position) + 1
                 raise DistillationError(
                     f"{path}: line {line}: a link must be in an alignment with a docid and name segments of both "
-                    "languages; mend the file"
+                    "languages; fix the file"
                 )
-            yield Link(document, *map(_names, sides))
+            yield Link(document, *map(_segment_ids, sides))
+
+
+def _sentences(source_file: Path, target_file: Path, encoding: str, target_encoding: str) -> list[tuple[str, str]]:
+    pairs = list(read_pairs(source_file, target_file, encoding, target_encoding))
+    for number, pair in enumerate(pairs, start=1):
+        for path, line in zip((source_file, target_file), pair, strict=True):
+            if _MARKUP.match(line):
+                raise DistillationError(
+                    f"{path}: line {number} must be a sentence, but begins with markup ({line[:20]!r}); rename SGML "
+                    "files to .sgm, or remove the tags"
+                )
+    return pairs
 
 
 def _documents(path: Path, encoding: str | None) -> Documents:
     sets = read(path, encoding)
     if len(sets) != 1:
-        raise DistillationError(f"{path} must hold the documents of one language, but has {', '.join(map(str, sets))}")
+        raise DistillationError(
+            f"{path} must hold the documents of one language, but has {', '.join(map(str, sets))}; split the file"
+        )
     return sets[0].documents
 
 
-def _names(listed: str | None) -> list[str]:
-    return [name.strip() for name in (listed or "").split(",") if name.strip()]
+def _segment_ids(listed: str | None) -> list[str]:
+    return [segment.strip() for segment in (listed or "").split(",") if segment.strip()]
 
 
-def _equal_ids(own: Documents, other: Documents) -> Iterator[Link]:
-    names = [(document, name) for document in own for name in own[document]]
-    names += [(document, name) for document in other for name in other[document] if name not in own.get(document, {})]
-    for document, name in names:
-        yield Link(document, [name], [name])
+def _links_of_equal_ids(source: Documents, target: Documents) -> Iterator[Link]:
+    """Link all segments of the source in their order, then those that only the target has."""
+    for document, segments in source.items():
+        for segment in segments:
+            yield Link(document, [segment], [segment])
+    for document, segments in target.items():
+        for segment in segments:
+            if segment not in source.get(document, {}):
+                yield Link(document, [segment], [segment])
 
 
-def _joined(segments: dict[str, str], names: Sequence[str], language: str) -> str:
-    return ("" if language in _WITHOUT_BLANKS else " ").join(segments[name] for name in names)
+def _join(segments: dict[str, str], ids: Sequence[str], language: str) -> str:
+    return ("" if language in _WITHOUT_BLANKS else " ").join(segments[segment] for segment in ids)

@@ -1,4 +1,4 @@
-"""SentencePiece on the command line: the pip package brings the library, not its programs.
+"""SentencePiece on the command line; its Python package does not include the programs.
 
     python -m weightdistill.text.subwords train PREFIX VOCAB_SIZE FILE...   writes PREFIX.model
     python -m weightdistill.text.subwords encode MODEL < TEXT > PIECES
@@ -16,12 +16,12 @@ def train(prefix: str, vocab_size: int, files: list[str]) -> None:
     """Train one BPE model on all files together, so that both languages share their pieces.
 
     Args:
-        prefix: writes PREFIX.model and PREFIX.vocab.
-        vocab_size: number of pieces.
-        files: text, one sentence a line.
+        prefix: Prefix of the files to write, PREFIX.model and PREFIX.vocab.
+        vocab_size: Number of pieces.
+        files: Text, one sentence per line.
 
     Raises:
-        RuntimeError: what SentencePiece says of files that cannot be read, or that hold too little text.
+        RuntimeError: SentencePiece cannot read a file, or finds too little text.
     """
     sentencepiece.SentencePieceTrainer.train(
         input=files,
@@ -35,17 +35,17 @@ def train(prefix: str, vocab_size: int, files: list[str]) -> None:
 
 
 def convert(direction: str, model: str) -> None:
-    """Encode or decode standard input to standard output, one sentence a line.
+    """Encode or decode standard input to standard output, one sentence per line.
 
     Args:
-        direction: `encode` (text to pieces) or `decode` (the reverse).
-        model: file of the SentencePiece model.
+        direction: `encode` (text to pieces) or `decode` (pieces to text).
+        model: File of the SentencePiece model.
 
     Raises:
-        OSError: the model cannot be read.
+        OSError: The model cannot be read.
     """
     processor = sentencepiece.SentencePieceProcessor(model_file=model)
-    sys.stdin.reconfigure(newline="\n")  # type: ignore[union-attr]  # a lone carriage return ends no line
+    sys.stdin.reconfigure(newline="\n")  # type: ignore[union-attr]  # a carriage return alone does not end a line
     for line in sys.stdin:
         pieces = line.strip()
         if direction == "encode":
@@ -55,7 +55,7 @@ def convert(direction: str, model: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command line; wrong arguments end with the usage, unusable files with one line, and with exit code 1."""
+    """Run the command line. Wrong arguments print the usage, unusable files one line; both end with exit code 1."""
     try:
         match arguments:
             case ["train", prefix, vocab_size, *files] if files:
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> None:
                 convert(direction, model)
             case _:
                 sys.exit(__doc__)
-    except (OSError, RuntimeError) as error:  # of SentencePiece
+    except (OSError, RuntimeError) as error:  # RuntimeError is SentencePiece's
         sys.exit(f"subwords: {error}")
 
 

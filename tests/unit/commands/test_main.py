@@ -1,4 +1,4 @@
-"""The command line: quick help, and unusable input that ends with one line and exit code 2."""
+"""The command line: help, results on the terminal and in files, and errors as one line with exit code 2."""
 
 import json
 import sys
@@ -8,24 +8,30 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from fairseq_plugins.commands import evaluation, models, teaching
 from fairseq_plugins.commands import main as cli
-from fairseq_plugins.commands import measuring
 from weightdistill.decoding.engines import Hypothesis
 from weightdistill.errors import DistillationError
 
-COMMANDS = ["export", "inspect", "translate", "evaluate", "benchmark", "benchmark-training", "distill", "cache-teacher"]
+COMMANDS = [
+    *("export", "inspect", "translate"),
+    *("distill", "cache-teacher"),
+    *("clean", "read-tmx", "read-ldc", "read-sgm", "write-sgm"),
+    *("evaluate", "benchmark", "benchmark-training"),
+    "plan",
+]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run `weightdistill ARGUMENTS` as the console script does; the exit code."""
+    """Run `weightdistill ARGUMENTS` like the console script, and return the exit code."""
     monkeypatch.setattr(sys, "argv", ["weightdistill", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         cli.main()
     return int(end.value.code or 0)
 
 
-class ShoutingEngine:
-    """Gives its input in upper case; loses the last sentence where it is told to."""
+class UpperCaseEngine:
+    """Translates into upper case; loses the last sentence if told to."""
 
     name, parameters, longest_source = "model", 7, 9
 
@@ -56,14 +62,15 @@ def test_every_command_has_help(command: str) -> None:
     assert result.exit_code == 0 and "Usage" in result.output
 
 
-def test_error_is_one_line_and_exit_code_2(
+def test_an_error_is_one_line_with_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise DistillationError("field must be good,\n  but is bad")
 
-    monkeypatch.setattr(cli, "read_pieces", fail)
-    code = run(monkeypatch, "translate", tmp_path, "--input", "x", "--output", tmp_path / "out")
+    monkeypatch.setattr(models, "open_model", fail)
+    (tmp_path / "source").write_text("a\n", encoding="utf-8")
+    code = run(monkeypatch, "translate", "model", "--input", tmp_path / "source", "--output", tmp_path / "out")
     assert code == 2
     captured = capsys.readouterr()
     assert captured.err == "weightdistill: error: field must be good, but is bad\n"
@@ -100,7 +107,7 @@ def test_evaluate_refuses_misaligned_files(
 
 
 def test_translate_keeps_order_and_empty_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: Path) -> None:
-    monkeypatch.setattr(cli, "open_model", lambda *_: ShoutingEngine())
+    monkeypatch.setattr(models, "open_model", lambda *_: UpperCaseEngine())
     output = tmp_path / "deep" / "out"
     assert run(monkeypatch, "translate", "model", "--input", text, "--output", output) == 0
     assert output.read_text(encoding="utf-8") == "A B\n\nC\n"
@@ -109,16 +116,16 @@ def test_translate_keeps_order_and_empty_lines(monkeypatch: pytest.MonkeyPatch, 
 def test_translate_writes_nothing_when_a_sentence_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
 ) -> None:
-    monkeypatch.setattr(cli, "open_model", lambda *_: ShoutingEngine(loses=1))
+    monkeypatch.setattr(models, "open_model", lambda *_: UpperCaseEngine(loses=1))
     assert run(monkeypatch, "translate", "model", "--input", text, "--output", tmp_path / "out") == 2
-    assert "has 3 sentences, but 2 were translated" in capsys.readouterr().err
+    assert "must translate each of the 3 sentences, but translated 2" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_benchmark_prints_a_table_and_writes_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
 ) -> None:
-    monkeypatch.setattr(measuring, "open_model", lambda *_: ShoutingEngine())
+    monkeypatch.setattr(evaluation, "open_model", lambda *_: UpperCaseEngine())
     result = tmp_path / "speed.json"
     arguments = ["--batch-size", 1, "--batch-size", 32, "--repetitions", 2, "--sentences", 2, "--json", result]
     assert run(monkeypatch, "benchmark", "model", "model", "--input", text, *arguments) == 0
@@ -132,7 +139,7 @@ def test_benchmark_prints_a_table_and_writes_json(
     ("model", "message"),
     [("absent.pt", "absent.pt does not exist"), ("folder", "folder holds no model.bin"), ("text.pt", "text.pt")],
 )
-def test_unusable_model_is_named(
+def test_an_unusable_model_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -155,10 +162,11 @@ def test_unusable_model_is_named(
         ["benchmark", "model", "--input", "source", "--json"],
         ["evaluate", "source", "--reference", "source", "--json"],
         ["benchmark-training", "--json"],
+        ["plan", "config.yaml", "--json"],
     ],
     ids=lambda command: command[0],
 )
-def test_an_output_that_cannot_be_written_is_noticed_before_the_work(
+def test_an_unwritable_output_is_refused_before_the_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -171,18 +179,79 @@ def test_an_output_that_cannot_be_written_is_noticed_before_the_work(
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
 
-def test_quantization_without_a_ctranslate2_folder_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_options_that_contradict_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: Path
 ) -> None:
     assert run(monkeypatch, "export", "in.pt", "--output", "out.pt", "--quantization", "int8") == 2
-    assert "--ctranslate2" in capsys.readouterr().err
+    assert "--quantization needs a CTranslate2 model; name its folder with --ctranslate2" in capsys.readouterr().err
+    tests = ["--bootstrap", 2, "--randomisation", 2]
+    assert run(monkeypatch, "evaluate", text, "--reference", text, *tests) == 2
+    assert "--bootstrap and --randomisation exclude each other" in capsys.readouterr().err
 
 
-def test_a_choice_among_one_is_refused(
+def test_distill_writes_the_corpus_and_sums_it_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
 ) -> None:
-    command = ["distill", "model", "--source", text, "--output", tmp_path / "out"]
-    assert run(monkeypatch, *command, "--select", "bleu") == 2
-    assert "--select bleu chooses among several; give --n-best" in capsys.readouterr().err
-    assert run(monkeypatch, *command, "--n-best", 2, "--select", "bleu") == 2
-    assert "--real and --select need the references" in capsys.readouterr().err
+    monkeypatch.setattr(teaching, "open_model", lambda *_, **__: UpperCaseEngine())
+    model, output = tmp_path / "model.pt", tmp_path / "out"
+    model.touch()
+    command = ["distill", model, "--source", text, "--output", output, "--shards", 2]
+    assert run(monkeypatch, *command, "--only", 1) == 0
+    assert capsys.readouterr().out == f"wrote {output}/shards/1-of-2.jsonl\n"
+    assert run(monkeypatch, *command) == 0
+    summary = "2 of 3 sentences translated; left out: 1 empty, 0 too long, 0 unterminated, 0 copy, 0 length ratio\n"
+    assert capsys.readouterr().out == summary
+    assert (output / "target").read_text(encoding="utf-8") == "A B\nC\n"
+
+
+def test_clean_prints_and_writes_the_counts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
+) -> None:
+    counts = tmp_path / "counts.json"
+    outputs = ["--output-source", tmp_path / "out.a", "--output-target", tmp_path / "out.b"]
+    command = ["clean", "--source", text, "--target", text, *outputs, "--drop-empty", "--json", counts]
+    assert run(monkeypatch, *command) == 0
+    summary = "3 pairs, 1 empty, 0 too long, 0 ratio, 0 duplicate, 2 kept"
+    assert capsys.readouterr().out == f"{text}, {text}: {summary}\nwrote {counts}\n"
+    assert json.loads(counts.read_text(encoding="utf-8"))["kept"] == 2
+
+
+def test_read_tmx_names_its_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    unit = '<tu><tuv xml:lang="en"><seg>one</seg></tuv><tuv xml:lang="de"><seg>eins</seg></tuv></tu>'
+    memory, output = tmp_path / "memory.tmx", tmp_path / "text"
+    memory.write_text(f"<tmx><body>{unit}</body></tmx>", encoding="utf-8")
+    languages = ["--source", "en", "--target", "de"]
+    assert run(monkeypatch, "read-tmx", memory, "--output", output, *languages) == 0
+    assert capsys.readouterr().out == f"wrote {output}.en and {output}.de: 1 pairs\n"
+
+
+def test_read_ldc_reports_every_part(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
+) -> None:
+    table, output = tmp_path / "table", tmp_path / "text"
+    table.write_text(f"{text}\t{text}\n", encoding="utf-8")
+    command = ["read-ldc", table, "--output", output, "--source", "zh", "--target", "en"]
+    assert run(monkeypatch, *command) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{text}: 3 pairs; left out: 0 links without a translation, 0 links to missing segments",
+        f"wrote {output}.zh and {output}.en: 3 pairs from 1 parts",
+    ]
+    table.write_text("alone\n", encoding="utf-8")
+    assert run(monkeypatch, *command) == 2
+    assert f"{table}: line 1 must name a source file, a target file" in capsys.readouterr().err
+
+
+def test_read_sgm_and_write_sgm(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source, output = tmp_path / "src.sgm", tmp_path / "mt"
+    source.write_text('<srcset setid="mt"><doc docid="A"><seg id="1">one</seg></doc></srcset>', encoding="utf-8")
+    assert run(monkeypatch, "read-sgm", source, "--output", output, "--source", "en", "--target", "de") == 0
+    assert capsys.readouterr().out == f"wrote {output}.en: source, 1 segments in 1 documents\n"
+    target = tmp_path / "tst.sgm"
+    options = ["--source", source, "--output", target, "--system", "x", "--language", "German"]
+    assert run(monkeypatch, "write-sgm", f"{output}.en", *options) == 0
+    assert capsys.readouterr().out == f"wrote {target}: 1 segments\n"
+    assert '<seg id="1">one</seg>' in target.read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The corpus that a teacher makes: every source is accounted for, and what is chosen is what was asked for."""
+"""The distilled corpus: every source is translated or counted as left out, and the selection is the requested one."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,14 +10,11 @@ from weightdistill.decoding.engines import Hypothesis, Pieces, Search
 from weightdistill.distillation.sequence_level import (
     FilterSettings,
     Mixture,
+    SequenceDistillation,
     choose,
-    decode_shard,
-    each_shard,
-    read_shard,
-    shard_of,
-    source_provenance,
     write_corpus,
 )
+from weightdistill.distillation.shards import decode_shard, read_shard
 from weightdistill.errors import DistillationError
 
 SOURCES = [["a", "b"], ["c"], [], ["d", "e", "f"], ["g", "h"]]
@@ -29,61 +26,26 @@ def words(text: str, score: float = -1.0, finished: bool = True) -> Hypothesis:
 
 
 class Engine:
-    """Turns sentences round; its second hypothesis is the same in lower case, its third nothing."""
+    """Reverses sentences and writes them in upper case; its second hypothesis is empty."""
 
     name, parameters, longest_source = "engine", 1, 3
 
-    def __init__(self, dies_at: int | None = None) -> None:
-        self.asked: list[Pieces] = []
-        self._dies_at = dies_at
-
     def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
-        self.asked += sentences
-        if self._dies_at is not None and len(self.asked) > self._dies_at:
-            raise KeyboardInterrupt
-        every = [[piece.upper() for piece in reversed(sentence)] for sentence in sentences]
-        made = [
-            [Hypothesis(own, -0.1, True), Hypothesis([p.lower() for p in own], -0.2, True), Hypothesis([], -9, True)]
-            for own in every
-        ]
-        return [own[: settings.n_best] if own[0].pieces else [] for own in made]
+        n_best = []
+        for sentence in sentences:
+            hypotheses = [Hypothesis([p.upper() for p in sentence[::-1]], -0.1, True), Hypothesis([], -9.0, True)]
+            n_best.append(hypotheses[: settings.n_best] if sentence else [])
+        return n_best
 
 
-def decoded(folder: Path, shards: int, engine: Engine | None = None, **more: object) -> list[Path]:
-    paths = [folder / f"{number}.jsonl" for number in range(shards)]
-    for number, path in enumerate(paths):
-        lines = shard_of(len(SOURCES), number, shards)
-        own = {"teacher": "t", "teacher_sha256": "1", "lines": [lines.start, lines.stop], **more}
-        settings = Search(n_best=2)
-        decode_shard(engine or Engine(), SOURCES[lines.start : lines.stop], path, settings, own)
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """A model, the sources and the references."""
+    paths = {name: tmp_path / name for name in ("model", "source", "reference")}
+    for name, lines in (("source", SOURCES), ("reference", REFERENCES)):
+        paths[name].write_text("".join(f"{' '.join(line)}\n" for line in lines), encoding="utf-8")
+    paths["model"].write_bytes(b"weights")
     return paths
-
-
-def merged(paths: list[Path]) -> list[list[Hypothesis]]:
-    return [hypotheses for _, part in each_shard(paths, len(SOURCES)) for hypotheses in part]
-
-
-@pytest.mark.parametrize("shards", [1, 2, 3, 5, 7])
-def test_shards_are_all_of_the_corpus_in_order(shards: int) -> None:
-    parts = [shard_of(5, number, shards) for number in range(shards)]
-    assert [line for part in parts for line in part] == list(range(5))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    with pytest.raises(DistillationError, match=f"shard must be within 0 and {shards - 1}, but is {shards}"):
-        shard_of(5, shards, shards)
-
-
-def test_merged_shards_are_what_one_engine_says_of_everything(tmp_path: Path) -> None:
-    one, three = (merged(decoded(tmp_path / str(n), n)) for n in (1, 3))
-    assert one == three == Engine().search(SOURCES, Search(n_best=2))
-
-
-def test_an_interrupted_decoding_goes_on_with_its_shard(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        decoded(tmp_path, 2, Engine(dies_at=3))
-    assert [path.name for path in tmp_path.iterdir()] == ["0.jsonl"]
-    engine = Engine()
-    decoded(tmp_path, 2, engine)
-    assert engine.asked == SOURCES[2:]
 
 
 def test_a_source_that_the_teacher_cannot_read_is_left_out_and_counted(tmp_path: Path) -> None:
@@ -94,34 +56,7 @@ def test_a_source_that_the_teacher_cannot_read_is_left_out_and_counted(tmp_path:
     assert {reason: lines for reason, lines in corpus.left_out.items() if lines} == {"too long": [2], "empty": [3]}
 
 
-def test_a_shard_of_another_decoding_is_not_mixed_with_this(tmp_path: Path) -> None:
-    paths = decoded(tmp_path, 2)
-    with pytest.raises(DistillationError, match=r"0\.jsonl was decoded with another teacher_sha256 \(1, not 2\)"):
-        decoded(tmp_path, 2, teacher_sha256="2")
-    decoded(tmp_path, 2, teacher="moved")
-    paths[1].unlink()
-    other = Search(beam=9, n_best=2)
-    decode_shard(Engine(), SOURCES[2:], paths[1], other, {"teacher_sha256": "1", "lines": [2, 5]})
-    with pytest.raises(DistillationError, match=r"must be of one decoding, but .*1\.jsonl has another beam than"):
-        merged(paths)
-
-
-def test_no_sentence_is_lost(tmp_path: Path) -> None:
-    paths = decoded(tmp_path, 2)
-    with pytest.raises(DistillationError, match="the shards have 2 sentences, but the source has 5; decode all shards"):
-        merged(paths[:1])
-    lines = paths[1].read_text(encoding="utf-8").splitlines(keepends=True)
-    paths[1].write_text("".join(lines[:-1]), encoding="utf-8")
-    with pytest.raises(DistillationError, match=r"1\.jsonl has 2 of 3 sentences; remove it and decode"):
-        read_shard(paths[1])
-    paths[1].write_text("".join(lines)[:-4], encoding="utf-8")
-    with pytest.raises(DistillationError, match=r"1\.jsonl is damaged"):
-        read_shard(paths[1])
-    with pytest.raises(DistillationError, match=r"absent cannot be read: .*; decode this shard"):
-        read_shard(tmp_path / "absent")
-
-
-def test_what_teaches_nothing_is_left_out_and_counted() -> None:
+def test_unfit_translations_are_left_out_and_counted() -> None:
     hypotheses = [
         [words("B A")],
         [words("c")],  # a copy
@@ -137,50 +72,85 @@ def test_what_teaches_nothing_is_left_out_and_counted() -> None:
         "length ratio": [4],
         "unterminated": [5],
     }
-    every = choose(SOURCES, hypotheses, None, FilterSettings(keep_copies=True))
-    assert [pair[1] for pair in every.pairs] == ["B A", "c", "F E D C B A Z"]
+    with_copies = choose(SOURCES, hypotheses, None, FilterSettings(keep_copies=True))
+    assert [pair[1] for pair in with_copies.pairs] == ["B A", "c", "F E D C B A Z"]
 
 
-def test_the_next_hypothesis_takes_the_place_of_one_that_is_left_out() -> None:
+def test_the_next_hypothesis_replaces_one_that_is_filtered_out() -> None:
     corpus = choose([["c"]], [[words("c"), words("C")]], None, FilterSettings())
     assert corpus.pairs == [("c", "C")] and not any(corpus.counts().values())
 
 
 @pytest.mark.parametrize(("select", "expected"), [("score", "x y z"), ("bleu", "r s u"), ("chrf", "r s u")])
-def test_the_nearest_to_the_reference_is_chosen(select: str, expected: str) -> None:
+def test_the_hypothesis_most_similar_to_the_reference_is_selected(select: str, expected: str) -> None:
     hypotheses = [[words("x y z", -0.1), words("r y z", -0.2), words("r s u", -0.3)]]
     corpus = choose([["q"]], hypotheses, [["r", "s", "t"]], FilterSettings(select=select))
     assert corpus.pairs == [("q", expected)]
 
 
-def test_chrf_looks_through_the_marks_of_subwords() -> None:
-    """As characters `▁foot ball` and `▁football` are the same; as pieces they share nothing."""
+def test_chrf_ignores_subword_marks() -> None:
+    """The characters of `▁foot ball` and `▁football` are the same, although no piece is."""
     hypotheses = [[words("\u2581fo \u2581ball", -0.1), words("\u2581foot ball", -0.2)]]
     for reference in (["\u2581football"], ["foot@@", "ball"]):
         corpus = choose([["q"]], hypotheses, [reference], FilterSettings(select="chrf"))
         assert corpus.pairs == [("q", "\u2581foot ball")]
 
 
-def test_the_corpus_says_where_it_comes_from(tmp_path: Path) -> None:
-    paths = decoded(tmp_path / "shards", 2)
-    write_corpus(paths, tmp_path, SOURCES, REFERENCES, FilterSettings(), Mixture(real=2, distilled=1))
-    source, target = ((tmp_path / name).read_text(encoding="utf-8").splitlines() for name in ("source", "target"))
-    assert source == [" ".join(own) for own in SOURCES] * 2 + ["a b", "c", "d e f", "g h"]
-    assert target == [" ".join(own) for own in REFERENCES] * 2 + ["B A", "C", "F E D", "H G"]
-    report = json.loads((tmp_path / "distilled.json").read_text(encoding="utf-8"))
+def test_a_corpus_is_distilled_and_described(files: dict[str, Path], tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    distillation = SequenceDistillation(
+        files["model"], files["source"], output, reference=files["reference"], mixture=Mixture(real=2), shards=2
+    )
+    finished: list[int] = []
+    distillation.decode(Engine(), finished.append)
+    corpus = distillation.write()
+    assert len(distillation) == sum(finished) == 5
+    source, target = ((output / name).read_text(encoding="utf-8").splitlines() for name in ("source", "target"))
+    assert source == [" ".join(pieces) for pieces in SOURCES] * 2 + ["a b", "c", "d e f", "g h"]
+    assert target == [" ".join(pieces) for pieces in REFERENCES] * 2 + ["B A", "C", "F E D", "H G"]
+    report = json.loads((output / "distilled.json").read_text(encoding="utf-8"))
     assert (report["sentences"], report["kept"], report["pairs"]) == (5, 4, 14)
     assert report["left_out"]["empty"] == 1 and report["left_out_lines"]["empty"] == [3]
-    assert report["teacher"] == "t" and report["n_best"] == 2
+    assert report["teacher"] == str(files["model"]) and report["n_best"] == 1 and report["reference_sha256"]
+    summary = "4 of 5 sentences translated; left out: 1 empty, 0 too long, 0 unterminated, 0 copy, 0 length ratio"
+    assert str(corpus) == summary
 
 
-def test_the_provenance_is_of_contents(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.bin").write_bytes(b"1")
-    (tmp_path / "source").write_text("a\n", encoding="utf-8")
-    first = source_provenance(tmp_path / "source", tmp_path / "model", "ctranslate2")
-    (tmp_path / "model" / "model.bin").write_bytes(b"2")
-    second = source_provenance(tmp_path / "source", tmp_path / "model", "ctranslate2")
-    assert first["teacher_sha256"] != second["teacher_sha256"] and first["source_sha256"] == second["source_sha256"]
+def test_shards_are_decoded_one_by_one_and_only_once(files: dict[str, Path], tmp_path: Path) -> None:
+    def distil(only: int | None) -> SequenceDistillation:
+        return SequenceDistillation(files["model"], files["source"], tmp_path / "out", shards=2, only=only)
+
+    second = distil(1)
+    second.decode(Engine())
+    assert len(second) == 3
+    assert [path.exists() for path in second.paths] == [False, True]
+    written = second.paths[1].stat().st_mtime_ns
+    distillation = distil(None)
+    distillation.decode(Engine())
+    assert len(distillation.write().pairs) == 4
+    assert second.paths[1].stat().st_mtime_ns == written
+    with pytest.raises(DistillationError, match="shard must be within 0 and 1, but is 2"):
+        distil(2)
+
+
+def test_files_and_settings_are_checked_before_decoding(files: dict[str, Path], tmp_path: Path) -> None:
+    def distil(reference: Path | None = None, search: Search | None = None, **filters: str) -> SequenceDistillation:
+        settings = FilterSettings(**filters)  # type: ignore[arg-type]
+        output = tmp_path / "out"
+        return SequenceDistillation(
+            files["model"], files["source"], output, reference=reference, search=search, filters=settings
+        )
+
+    with pytest.raises(DistillationError, match="--select bleu chooses among several hypotheses; give --n-best"):
+        distil(select="bleu")
+    with pytest.raises(DistillationError, match="--real and --select need the references; name their file"):
+        distil(search=Search(n_best=2), select="bleu")
+    files["reference"].write_text("A\n", encoding="utf-8")
+    with pytest.raises(DistillationError, match="must have the same number of lines, but have 5 and 1"):
+        distil(files["reference"])
+    files["model"].unlink()
+    with pytest.raises(DistillationError, match="model cannot be read"):
+        distil()
 
 
 @pytest.mark.parametrize(
@@ -193,7 +163,7 @@ def test_the_provenance_is_of_contents(tmp_path: Path) -> None:
         (lambda: choose([["a"]], [[]], None, FilterSettings(select="bleu")), "select bleu compares with references"),
     ],
 )
-def test_impossible_settings_are_refused(make, message: str) -> None:
+def test_impossible_settings_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(DistillationError, match=message):
         make()
 

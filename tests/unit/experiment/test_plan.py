@@ -9,7 +9,7 @@ import torch
 
 from weightdistill.errors import DistillationError
 from weightdistill.experiment.cost import Machine, Model, generator_cost
-from weightdistill.experiment.plan import check_table, plan
+from weightdistill.experiment.plan import check_table, plan, read_results
 from weightdistill.experiment.settings import read, resolve
 from weightdistill.method.shape import TEACHERS
 
@@ -119,3 +119,22 @@ def test_options_are_read_in_both_forms_that_argparse_takes(form):
     shape = replace(TEACHERS["base"], encoder=replace(TEACHERS["base"].encoder, layers=3))
     assert planned.parameters == Model(shape, 32_000).parameters()
     assert planned.updates == math.ceil(2 * settings["size"]["tokens"] / planned.tokens)
+
+
+def test_the_machine_that_trains_is_given_or_measured(monkeypatch):
+    assert Machine.chosen(tflops=2.0, gpus=4) == Machine(2e12, devices=4, kind="cuda")
+    assert Machine.chosen(tflops=2.0, gpus=0) == Machine(2e12, devices=1, kind="cpu")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert Machine.chosen(tflops=2.0).kind == "cpu"
+    with pytest.raises(DistillationError, match="must have a GPU to measure its speed, but has none; give --tflops"):
+        Machine.chosen(gpus=1)
+
+
+def test_only_the_results_of_an_experiment_are_compared_with_a_plan(tmp_path):
+    path = tmp_path / "results.json"
+    for content, message in (("{", "cannot be read"), ("[]", "has no rows"), ('{"row": 1}', "has no rows")):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(DistillationError, match=rf"results\.json {message}.*; give the results\.json of an exp"):
+            read_results(path)
+    path.write_text('{"rows": []}', encoding="utf-8")
+    assert read_results(path) == {"rows": []}

@@ -1,4 +1,4 @@
-"""Cleaning counts every pair, leaves out what it is told to, and names the line of what it cannot use."""
+"""Cleaning counts every pair, leaves out what the settings say, and names the line of unusable input."""
 
 import gzip
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from weightdistill.errors import DistillationError
-from weightdistill.text.corpus import CleanSettings, clean, read_tmx
+from weightdistill.text.corpus import CleanSettings, clean, write_pairs
 
 PAIRS = [
     ("a dog", "ein Hund"),
-    ("a  dog\t", "ein Hund"),  # the same but for blanks
+    ("a  dog\t", "ein Hund"),  # differs only in blanks
     ("a dog", "der Hund"),
     ("one two three four five", "eins zwei drei vier fünf"),
     ("yes", "ja ja ja ja"),
@@ -45,7 +45,7 @@ def test_without_limits_nothing_is_left_out(tmp_path: Path) -> None:
     assert counts["kept"] == counts["pairs"] == len(source) == 5
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_text(tmp_path: Path) -> None:
     paths = write(tmp_path, PAIRS[:1])
     paths[0].write_bytes(b"\xef\xbb\xbf" + paths[0].read_bytes())
     assert cleaned(tmp_path, *paths)[1] == ["a dog"]
@@ -63,9 +63,11 @@ def test_gzip_is_read(tmp_path: Path) -> None:
             cleaned(tmp_path, zipped, paths[1])
 
 
-def test_what_cannot_be_used_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+def test_unusable_input_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     paths = write(tmp_path, PAIRS)
-    with pytest.raises(DistillationError, match=r"raw\.en: line 6 is empty"):
+    with pytest.raises(
+        DistillationError, match=r"raw\.en: line 6 is empty; fix it, or leave out such pairs \(--drop-empty\)"
+    ):
         cleaned(tmp_path, *paths)
     paths[1].write_bytes(b"gut\nschlecht \xe4\n")
     with pytest.raises(DistillationError, match=r"raw\.de: line 2 is not UTF-8"):
@@ -73,7 +75,9 @@ def test_what_cannot_be_used_is_named_and_nothing_is_written(tmp_path: Path) -> 
     paths[1].write_text("nur\nzwei\n")
     with pytest.raises(DistillationError, match=r"raw\.de ends after 2 and .*raw\.en does not"):
         cleaned(tmp_path, *paths)
-    with pytest.raises(DistillationError, match=r"no pair of .* is left of 7"):
+    with pytest.raises(
+        DistillationError, match=r"at least one pair .*, but .* gave 7 pairs, 1 empty, .* 0 kept; relax"
+    ):
         cleaned(tmp_path, *write(tmp_path, PAIRS), max_length=1, max_ratio=1, drop_empty=True)
     with pytest.raises(DistillationError, match=r"lost cannot be read"):
         cleaned(tmp_path, tmp_path / "lost", paths[1])
@@ -86,20 +90,11 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
         CleanSettings(**settings)  # type: ignore[arg-type]
 
 
-TMX = """<?xml version="1.0" encoding="UTF-8" ?>
-<tmx version="1.4"><header srclang="en"/><body>
-<tu><tuv xml:lang="en"><seg>A &amp; <hi>B</hi></seg></tuv><tuv xml:lang="RO"><seg>A
- și B</seg></tuv></tu>
-<tu><tuv xml:lang="en"><seg>alone</seg></tuv></tu>
-<tu><tuv lang="ro-RO"><seg>doi</seg></tuv>
-<tuv lang="EN-GB"><seg><bpt i="1">{b}</bpt>two<ept i="1">{/b}</ept></seg></tuv></tu>
-</body></tmx>"""
-
-
-def test_translation_memory(tmp_path: Path) -> None:
-    path = tmp_path / "memory.tmx.gz"
-    path.write_bytes(gzip.compress(TMX.encode()))
-    assert list(read_tmx(path, "en", "ro")) == [("A & B", "A și B"), ("two", "doi")]
-    (tmp_path / "broken.tmx").write_text(TMX[:-20])
-    with pytest.raises(DistillationError, match=r"broken\.tmx cannot be read as TMX"):
-        list(read_tmx(tmp_path / "broken.tmx", "en", "ro"))
+def test_both_sides_are_written_or_neither(tmp_path: Path) -> None:
+    paths = tmp_path / "text.en", tmp_path / "text.de"
+    assert write_pairs(PAIRS[:1] * 2, *paths) == 2
+    assert [path.read_text(encoding="utf-8") for path in paths] == ["a dog\n" * 2, "ein Hund\n" * 2]
+    (tmp_path / "file").touch()
+    with pytest.raises(DistillationError, match=r"cannot write .*text\.de"):
+        write_pairs(PAIRS, tmp_path / "other.en", tmp_path / "file" / "text.de")
+    assert not (tmp_path / "other.en").exists()

@@ -1,14 +1,21 @@
 """The LDC's parallel corpora: documents in two languages and their alignments."""
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from fairseq_plugins.commands import main as cli
 from weightdistill.errors import DistillationError
-from weightdistill.text.ldc import Link, read_aligned, read_links
+from weightdistill.text.ldc import (
+    AlignedText,
+    CorpusFiles,
+    Link,
+    convert_corpus,
+    read_aligned,
+    read_links,
+    read_table,
+)
 
 CHINESE = """<DOC docid="M1">
 <p id=1> <seg id=1> 他說。 </seg>
@@ -52,31 +59,31 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
     return paths
 
 
-def test_links_join_segments_and_what_they_miss_is_counted(files: tuple[Path, Path, Path]) -> None:
+def test_links_join_segments_and_dangling_links_are_counted(files: tuple[Path, Path, Path]) -> None:
     chinese, english, alignment = files
-    found = read_aligned(chinese, english, "zh", "en", alignment, "big5")
-    assert found.pairs == [
+    text = read_aligned(chinese, english, "zh", "en", alignment, "big5")
+    assert text.pairs == [
         ("他說。", "He spoke. He left."),
         ("我們走吧。", "Let us go."),
         ("你好", "Hello & welcome"),
     ]
-    assert (found.one_sided, found.missing) == (1, 2)
+    assert (text.one_sided, text.missing) == (1, 2)
 
 
 def test_without_alignments_equal_ids_belong_together(files: tuple[Path, Path, Path]) -> None:
     chinese, english, _ = files
-    found = read_aligned(chinese, english, "zh", "en", encoding="big5")
-    assert [pair[1] for pair in found.pairs] == ["He spoke.", "He left.", "Let us go.", "Hello & welcome"]
-    assert (found.one_sided, found.missing) == (0, 1)
+    text = read_aligned(chinese, english, "zh", "en", encoding="big5")
+    assert [pair[1] for pair in text.pairs] == ["He spoke.", "He left.", "Let us go.", "Hello & welcome"]
+    assert (text.one_sided, text.missing) == (0, 1)
 
 
-def test_the_target_has_an_encoding_of_its_own(files: tuple[Path, Path, Path]) -> None:
+def test_the_target_may_have_a_different_encoding(files: tuple[Path, Path, Path]) -> None:
     chinese, english, alignment = files
     english.write_bytes(ENGLISH.replace("Hello", "“Hello”").encode("cp1252"))
     with pytest.raises(DistillationError, match=r"en\.sgm: line 7 is not utf-8; name the file's encoding"):
         read_aligned(chinese, english, "zh", "en", alignment, "big5")
-    found = read_aligned(chinese, english, "zh", "en", alignment, "big5", "cp1252")
-    assert found.pairs[-1] == ("你好", "“Hello” & welcome")
+    text = read_aligned(chinese, english, "zh", "en", alignment, "big5", "cp1252")
+    assert text.pairs[-1] == ("你好", "“Hello” & welcome")
 
 
 def test_links_in_the_order_of_the_file(files: tuple[Path, Path, Path]) -> None:
@@ -85,7 +92,7 @@ def test_links_in_the_order_of_the_file(files: tuple[Path, Path, Path]) -> None:
     assert links[2].source == []
 
 
-def test_what_cannot_be_aligned_is_refused(files: tuple[Path, Path, Path]) -> None:
+def test_files_that_cannot_be_aligned_are_refused(files: tuple[Path, Path, Path]) -> None:
     chinese, english, alignment = files
     with pytest.raises(DistillationError, match=r"language must be one of ar, en, zh, but is 'de'"):
         read_aligned(chinese, english, "zh", "de", alignment, "big5")
@@ -99,38 +106,64 @@ def test_what_cannot_be_aligned_is_refused(files: tuple[Path, Path, Path]) -> No
         read_aligned(chinese.with_name("none"), english, "zh", "en")
 
 
-def test_a_sentence_a_line_is_read_in_the_encodings_of_both_sides(tmp_path: Path) -> None:
+def test_lines_are_read_in_the_encodings_of_both_sides(tmp_path: Path) -> None:
     chinese, english = tmp_path / "a.zh.gz", tmp_path / "a.en"
     chinese.write_bytes(gzip.compress("他說。\n\n".encode("big5")))
     english.write_bytes("He spoke to José.\n \n".encode("cp1252"))
-    found = read_aligned(chinese, english, "zh", "en", None, "big5", "cp1252")
-    assert found.pairs == [("他說。", "He spoke to José."), ("", "")]
+    text = read_aligned(chinese, english, "zh", "en", None, "big5", "cp1252")
+    assert text.pairs == [("他說。", "He spoke to José."), ("", "")]
     with pytest.raises(DistillationError, match=r"a\.en: line 1 is not UTF-8; name its encoding"):
         read_aligned(chinese, english, "zh", "en", None, "big5")
     with pytest.raises(DistillationError, match=r"encoding must be one that Python knows, but is 'klingon'"):
         read_aligned(chinese, english, "zh", "en", None, "klingon")
 
 
+def test_a_table_names_the_files_of_each_part() -> None:
+    lines = ["a.zh\ta.en\t\n", "b.sgm\tb.en.sgm\tb.align.sgm\n"]
+    assert read_table(lines, "table") == [
+        CorpusFiles(Path("a.zh"), Path("a.en")),
+        CorpusFiles(Path("b.sgm"), Path("b.en.sgm"), Path("b.align.sgm")),
+    ]
+
+
 @pytest.mark.parametrize(("line", "named"), [("a.zh", "['a.zh']"), ("a.zh\t\ta.sgm", "''"), ("a\tb\tc\td", "'d'")])
-def test_a_table_that_names_no_pair_of_files_is_refused(tmp_path: Path, line: str, named: str) -> None:
-    table = tmp_path / "corpus.files"
-    table.write_text(f"a.zh\ta.en\t\n{line}\n", encoding="utf-8")
-    options = ["--output", str(tmp_path / "text"), "--source", "zh", "--target", "en"]
-    result = CliRunner().invoke(cli.app, ["read-ldc", str(table), *options])
-    assert isinstance(result.exception, DistillationError)
-    assert "corpus.files: line 2 must name two files" in str(result.exception) and named in str(result.exception)
+def test_a_table_with_another_number_of_files_is_refused(line: str, named: str) -> None:
+    message = rf"corpus\.files: line 2 must name a source file, .* but is .*{re.escape(named)}.*; fix the line"
+    with pytest.raises(DistillationError, match=message):
+        read_table(["a.zh\ta.en\t\n", f"{line}\n"], "corpus.files")
 
 
-def test_documents_are_not_taken_for_lines(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_a_corpus_is_written_in_the_order_of_its_parts(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    chinese, english, alignment = files
+    lines = CorpusFiles(tmp_path / "lines.zh", tmp_path / "lines.en")
+    lines.source.write_text("早\n", encoding="big5")
+    lines.target.write_text("Good morning\n", encoding="utf-8")
+    reports: list[tuple[CorpusFiles, AlignedText]] = []
+    parts = [lines, CorpusFiles(chinese, english, alignment)]
+    count = convert_corpus(
+        parts, "zh", "en", tmp_path / "text", encoding="big5", report=lambda *report: reports.append(report)
+    )
+    assert count == 4
+    assert (tmp_path / "text.zh").read_text(encoding="utf-8") == "早\n他說。\n我們走吧。\n你好\n"
+    english_lines = (tmp_path / "text.en").read_text(encoding="utf-8").splitlines()
+    assert english_lines == ["Good morning", "He spoke. He left.", "Let us go.", "Hello & welcome"]
+    assert [(part, len(text.pairs), text.missing) for part, text in reports] == [(parts[0], 1, 0), (parts[1], 3, 2)]
+
+
+def test_markup_is_not_read_as_sentences(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
     chinese, english, alignment = files
     renamed = chinese.rename(tmp_path / "zh.txt"), english.rename(tmp_path / "en.txt")
     for path in renamed:
         path.write_text("<DOC docid=M>\n", encoding="utf-8")
-    with pytest.raises(DistillationError, match=r"zh\.txt: line 1 begins with markup .*SGML must be named so"):
+    with pytest.raises(
+        DistillationError, match=r"zh\.txt: line 1 must be a sentence, but begins with markup .*rename SGML"
+    ):
         read_aligned(*renamed, "zh", "en")
     for path, second in zip(renamed, ("<unk> 3 < 4", "<s id=2>"), strict=True):
         path.write_text(f"< 5\n{second}\n", encoding="utf-8")
-    with pytest.raises(DistillationError, match=r"en\.txt: line 2 begins with markup \('<s id=2>'\)"):
+    with pytest.raises(
+        DistillationError, match=r"en\.txt: line 2 must be a sentence, but begins with markup \('<s id=2>'\)"
+    ):
         read_aligned(*renamed, "zh", "en")
     for path, text in zip(renamed, (CHINESE, ENGLISH), strict=True):
         path.write_bytes(text.encode("big5"))

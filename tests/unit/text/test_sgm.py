@@ -1,4 +1,4 @@
-"""Test sets of NIST and WMT are read whole, aligned by document and segment, and written so that they read the same."""
+"""Test sets of NIST and WMT are read completely, aligned by document and segment, and survive a round trip."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_references_come_in_the_order_of_the_source(tmp_path: Path, encoding: st
     assert second.lines(source) == ["head", "<unk> 2 < 3", ""]
 
 
-def test_no_entity_breaks_a_line_and_a_declared_encoding_may_be_narrow(tmp_path: Path) -> None:
+def test_an_entity_never_breaks_a_line_and_a_declared_encoding_may_be_too_narrow(tmp_path: Path) -> None:
     text = SOURCE.replace("?>", " encoding='GB2312'?>", 1).replace("四", "四&#10;朱镕基&#8232;<!-- x\ny -->")
     (source,) = read(write(tmp_path / "src.sgm", text, "gbk"))
     assert source.lines()[2] == "四 朱镕基"
@@ -61,8 +61,8 @@ def test_several_sets_of_one_file_are_several_references(tmp_path: Path) -> None
         for number, sysid in enumerate(["", "", ' sysid="x"', ' sysid="x"'])
         for document in "AB"
     )
-    sets = read(write(tmp_path / "ref.sgm", f"<mteval>{text}</mteval>"))
-    assert [(found.system, found.lines()) for found in sets] == [
+    references = read(write(tmp_path / "ref.sgm", f"<mteval>{text}</mteval>"))
+    assert [(reference.system, reference.lines()) for reference in references] == [
         ("", ["A 0", "B 0"]),
         ("#2", ["A 1", "B 1"]),
         ("x", ["A 2", "B 2"]),
@@ -89,7 +89,7 @@ def test_xml_of_wmt(tmp_path: Path) -> None:
   </collection>
 </dataset>"""
     sets = read(write(tmp_path / "newstest.xml", text))
-    assert [(str(found), found.lines(sets[0])) for found in sets] == [
+    assert [(str(text_set), text_set.lines(sets[0])) for text_set in sets] == [
         ("source", ["one", "two", "three"]),
         ("reference 'A'", ["eins", "zwei", "drei"]),
         ("reference 'B'", ["Eins", "Zwei", "Drei"]),
@@ -105,7 +105,7 @@ def test_xml_of_wmt(tmp_path: Path) -> None:
         min_size=1,
     )
 )
-def test_what_is_written_reads_the_same(
+def test_written_translations_are_read_back_unchanged(
     tmp_path_factory: pytest.TempPathFactory, documents: dict[str, list[str]]
 ) -> None:
     source = TextSet("source", "", "set", "Chinese")
@@ -113,9 +113,9 @@ def test_what_is_written_reads_the_same(
     path = tmp_path_factory.mktemp("sgm") / "tst.sgm"
     lines = [line for document in documents.values() for line in document]
     write_translation(path, lines, source, "a & b", "English")
-    (found,) = read(path)
-    assert (found.kind, found.system, found.target_language) == ("translation", "a & b", "English")
-    assert found.lines(source) == lines
+    (translation,) = read(path)
+    assert (translation.kind, translation.system, translation.target_language) == ("translation", "a & b", "English")
+    assert translation.lines(source) == lines
 
 
 @pytest.mark.parametrize(
@@ -130,22 +130,22 @@ def test_what_is_written_reads_the_same(
         ("no tags at all", r"holds no segments"),
     ],
 )
-def test_broken_file_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
+def test_an_error_names_the_line_of_a_broken_file(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DistillationError, match=rf"src\.sgm.*{message}"):
         read(write(tmp_path / "src.sgm", text))
 
 
 @pytest.mark.parametrize("head", ["<DOC docid=A>", "<DOC>\n<DOCID> A </DOCID>", "<doc>\n<docno>A</docno>"])
-def test_documents_may_be_in_no_set(tmp_path: Path, head: str) -> None:
+def test_documents_may_be_outside_any_set(tmp_path: Path, head: str) -> None:
     text = f"{head}\n<TEXT><p id=1>\n<seg id=1> one </seg>\n<seg id=2> two </seg>\n</p></TEXT>\n</DOC>\n"
-    (found,) = read(write(tmp_path / "text.sgm", text + text.replace("A", "B", 1) if "=A" in head else text))
-    assert found.kind == "text"
-    assert found.documents["A"] == {"1": "one", "2": "two"}
+    (text_set,) = read(write(tmp_path / "text.sgm", text + text.replace("A", "B", 1) if "=A" in head else text))
+    assert text_set.kind == "text"
+    assert text_set.documents["A"] == {"1": "one", "2": "two"}
     with pytest.raises(DistillationError, match=r"line 1: a segment is in no document"):
         read(write(tmp_path / "nameless.sgm", "<DOC><seg id=1> one </seg></DOC>"))
 
 
-def test_missing_and_superfluous_segments_are_named(tmp_path: Path) -> None:
+def test_missing_and_extra_segments_are_named(tmp_path: Path) -> None:
     (source,) = read(write(tmp_path / "src.sgm", SOURCE))
     for old, new, message in (
         ("<seg id=1>title</seg>", "", r"document 'A', segment '1' is in the source, but not in the reference 'first'"),
@@ -164,11 +164,11 @@ def test_english_in_latin_1_does_not_become_chinese(tmp_path: Path) -> None:
     assert read(path, "latin-1")[0].documents["B"]["1"] == "Peña"
 
 
-def test_references_may_have_an_encoding_of_their_own(tmp_path: Path) -> None:
+def test_references_may_have_a_different_encoding(tmp_path: Path) -> None:
     source = write(tmp_path / "src.sgm", SOURCE, "gb18030")
     references = write(tmp_path / "ref.sgm", REFERENCES.replace("four", "Peña"), "latin-1")
-    (own,) = read(source, "gb18030", "latin-1")
-    assert own.lines()[0] == "标题"
+    (source_set,) = read(source, "gb18030", "latin-1")
+    assert source_set.lines()[0] == "标题"
     assert read(references, "gb18030", "latin-1")[0].documents["B"]["1"] == "Peña"
 
 
@@ -182,7 +182,7 @@ def test_an_empty_segment_is_named(tmp_path: Path) -> None:
 def test_encoding_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "src.sgm"
     path.write_bytes(SOURCE.encode() + b"\xff\xff")
-    with pytest.raises(DistillationError, match=r"line 15 is not utf-8 nor gb18030"):
+    with pytest.raises(DistillationError, match=r"line 15 is not utf-8 or gb18030"):
         read(path)
     path.write_bytes(SOURCE.replace("?>", " encoding='UTF-8'?>", 1).encode("gbk"))
     with pytest.raises(DistillationError, match=r"line 5 is not UTF-8; name"):

@@ -1,0 +1,89 @@
+"""Commands for one model: export it, describe it, translate with it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairseq_plugins.commands.options import (
+    BatchTokens,
+    Beam,
+    Data,
+    Input,
+    LengthPenalty,
+    Threads,
+    open_model,
+    progress_bar,
+    writable,
+)
+from weightdistill.errors import DistillationError
+
+app = typer.Typer()
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of phase 1, or of a plain transformer.")],
+    output: Annotated[Path, typer.Option("--output", help="Plain fairseq checkpoint to write.")],
+    data: Data = None,
+    subset: Annotated[str, typer.Option(help="Subset whose batches the proof uses.")] = "valid",
+    batches: Annotated[int, typer.Option(min=1, help="Number of those batches.")] = 8,
+    ctranslate2: Annotated[Path | None, typer.Option(help="Also write a CTranslate2 model to this folder.")] = None,
+    quantization: Annotated[
+        str | None, typer.Option(help="Number format of the CTranslate2 model, e.g. int8; default: unchanged.")
+    ] = None,
+    safetensors: Annotated[Path | None, typer.Option(help="Also write the weights to this file.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Teacher of a phase-1 checkpoint, if it has moved.")] = None,
+) -> None:
+    """Write a checkpoint that stock fairseq loads, and prove on real batches that its logits are the same."""
+    if quantization is not None and ctranslate2 is None:
+        raise DistillationError("--quantization needs a CTranslate2 model; name its folder with --ctranslate2")
+    from fairseq_plugins import export as exporting
+
+    report = exporting.export(
+        checkpoint,
+        output,
+        data=data,
+        subset=subset,
+        batches=batches,
+        ctranslate2=ctranslate2,
+        quantization=quantization,
+        safetensors=safetensors,
+        teacher=teacher,
+    )
+    typer.echo(f"{report.parameters:,} parameters; largest difference of a logit {report.largest_difference:.1e}")
+    for file in report.files:
+        typer.echo(f"wrote {file}")
+
+
+@app.command()
+def inspect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of any fairseq Transformer.")]) -> None:
+    """Show a checkpoint's parameters by class and its shapes; for phase 1, also the teacher and the learned W_L."""
+    from fairseq_plugins.inspection import describe
+
+    typer.echo(describe(checkpoint))
+
+
+@app.command()
+def translate(
+    model: Annotated[Path, typer.Argument(help="fairseq checkpoint or CTranslate2 folder.")],
+    source: Input,
+    output: Annotated[
+        Path, typer.Option("--output", callback=writable, help="Receives the translations, one sentence per line.")
+    ],
+    data: Data = None,
+    beam: Beam = 5,
+    length_penalty: LengthPenalty = 1.0,
+    batch_tokens: BatchTokens = 4096,
+    threads: Threads = None,
+) -> None:
+    """Translate a file of subword pieces. An empty line stays empty."""
+    from weightdistill.decoding.engines import Search
+    from weightdistill.decoding.translation import read_pieces, translate_to_file
+
+    sentences = read_pieces(source)
+    settings = Search(beam, length_penalty=length_penalty, batch_size=batch_tokens)
+    engine = open_model(model, data, threads)
+    with progress_bar("sentence", len(sentences)) as bar:
+        count = translate_to_file(engine, sentences, output, settings, bar.update)
+    typer.echo(f"wrote {output}: {count} sentences")
