@@ -1,7 +1,7 @@
 """Weight distillation for sequence-to-sequence translation (Lin et al., ACL 2021).
 
 Data flows one way: checkpoint -> weight layout -> groups -> generator -> student state -> checkpoint.
-Nothing in this package knows fairseq; `fairseq_plugins` adapts it to `fairseq-train`.
+This package never imports fairseq; `fairseq_plugins` connects it to `fairseq-train`.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The error that every part of the library raises for input that it cannot use."""
+"""The error that all parts of the library raise for unusable input."""
 
 
 class DistillationError(ValueError):

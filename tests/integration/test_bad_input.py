@@ -95,8 +95,8 @@ def test_a_deeper_student_than_its_teacher_is_refused_by_fairseq_train(
     data: Path, teacher: Path, tmp_path: Path
 ) -> None:
     log = run(*phase1(data, tmp_path / "save", teacher, "--encoder-layers", 3, "--max-update", 2), fails=True)
-    assert "DistillationError: encoder: a student must have between 1 and as many layers as its teacher (2)" in log
-    assert "but has 3; choose a shallower student" in log
+    assert "DistillationError: encoder: the student's depth must be between 1 and the teacher's depth (2)" in log
+    assert "but is 3; choose a shallower student" in log
     assert not list(tmp_path.glob("save/*"))
 
 

@@ -1,11 +1,11 @@
-"""The parameter generator: student weights as a learned function of the teacher's frozen weights.
+"""The parameter generator: a learned function from the teacher's frozen weights to the student's weights.
 
 Lin et al. (2021), section 3.2. For student layer j, generated from the subset A_j of adjacent teacher layers:
 
     T_j = sum over l in A_j of  W_L[l] · (W_I^T · T_l · W_O)
     S_j = tanh(T_j) * W_j + B_j
 
-One module a weight class; the same code trains and exports. Knows nothing about the student's modules or fairseq.
+One module per weight class; training and export run the same code. Knows neither the student's modules nor fairseq.
 """
 
 import re
@@ -27,22 +27,22 @@ from weightdistill.method.shape import TransformerShape
 class ClassGenerator(nn.Module):
     """Generates all student weights of one class.
 
-    Shapes, in PyTorch's order (out, in); vectors lack the last axis, and with it W_I:
+    Shapes are in PyTorch's order (out, in). Vectors have neither the last axis nor W_I.
 
-    - teacher (L_t, O_t, I_t), a buffer that is in no checkpoint and keeps its precision; output (L_s, O_s, I_s)
-    - W_O (O_t, O_s) and W_I (I_t, I_s), or (L_s, ...) when each instance has its own; absent where an axis is kept
-    - W_L: a row for each subset size (or each student layer), as wide as the largest subset
-    - gate_weight and gate_bias: the W_j and B_j of all student layers, (L_s, O_s, I_s)
+    - teacher (L_t, O_t, I_t): a buffer outside all checkpoints, which keeps its precision; output: (L_s, O_s, I_s)
+    - W_O (O_t, O_s) and W_I (I_t, I_s); (L_s, ...) if each instance has its own map; None for an axis without a map
+    - W_L: one row for each subset size (or each student layer), as long as the largest subset
+    - gate_weight and gate_bias (L_s, O_s, I_s): the W_j and B_j of all student layers
 
     Args:
-        group: teacher and student names of the class, and the subsets.
-        teacher: teacher weights, shape (L_t, O_t, I_t) or (L_t, O_t).
-        student_size: shape of one student weight.
-        config: the generator's options.
-        initial_map: makes the start value of a map from its axis and both sizes.
+        group: Teacher and student names of the class, and the subsets.
+        teacher: Teacher weights, shape (L_t, O_t, I_t) or (L_t, O_t).
+        student_size: Shape of one student weight.
+        config: Options of the generator.
+        initial_map: Makes the initial value of a map from its axis and both sizes.
 
     Raises:
-        DistillationError: a dimension that cannot be mapped, such as positions, has another size in the student.
+        DistillationError: A dimension that must keep its size, such as positions, differs in the student.
     """
 
     teacher: Tensor
@@ -74,7 +74,7 @@ class ClassGenerator(nn.Module):
             maps.append(nn.Parameter(start.contiguous(), requires_grad=config.learn_maps))
         self.W_O, self.W_I = maps[0], maps[1] if len(maps) > 1 else None
 
-        # W_L has one row for each student layer, or one that subsets of the same size share.
+        # W_L has one row for each student layer, or for each subset size.
         sizes = [len(subset) for subset in group.subsets]
         rows = sizes if instances else sorted(set(sizes), reverse=True)
         row_of = range(depth) if instances else [rows.index(size) for size in sizes]
@@ -101,7 +101,7 @@ class ClassGenerator(nn.Module):
             self.gate_bias = nn.Parameter(torch.zeros_like(transformed))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "ClassGenerator":
-        """Halving the generator leaves the teacher as exact as it was."""
+        """Convert the generator, e.g. to fp16, without rounding the teacher's weights."""
         exact = self.teacher
         super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
         precision = torch.promote_types(exact.dtype, self.teacher.dtype)
@@ -109,17 +109,17 @@ class ClassGenerator(nn.Module):
         return self
 
     def mixing_matrix(self) -> Tensor:
-        """W_L of every subset, laid out as a matrix over all teacher layers; shape (L_s, L_t)."""
+        """Return W_L as a matrix over all teacher layers, shape (L_s, L_t)."""
         student, layer, row, column = self._layer_index
         weights = _at_least_float32(self.W_L)
         empty = weights.new_zeros(len(self.group.student_names), len(self.group.teacher_names))
         return empty.index_put((student, layer), weights[row, column])
 
     def transform(self) -> Tensor:
-        """The T_j of all student layers, before the gate; shape (L_s, O_s, I_s).
+        """Compute T_j, before the gate, for all student layers; shape (L_s, O_s, I_s).
 
-        All of it is linear, so the order is a matter of cost. Layers are combined first where that leaves fewer
-        matrices to map; where each subset is one layer, its W_L comes last, as a factor.
+        All steps are linear, so their order only affects the cost. If the student has fewer layers, the layers are
+        combined first, which leaves fewer matrices to map. Otherwise W_L is a factor, applied last.
         """
         mixing = self.mixing_matrix()
         if len(self.group.student_names) < len(self.group.teacher_names):
@@ -127,15 +127,17 @@ class ClassGenerator(nn.Module):
         return einsum(self._map(self.teacher), mixing.diagonal(), "student ..., student -> student ...")
 
     def forward(self) -> Tensor:
-        """The student weights of this class, shape (L_s, O_s, I_s), computed in float32 and of the parameters' type."""
+        """Generate the student weights (L_s, O_s, I_s) in float32, and return them in the parameters' type."""
         generated = self.transform()
         if self.gate_weight is not None and self.gate_bias is not None:
             gate_weight, gate_bias = _at_least_float32(self.gate_weight), _at_least_float32(self.gate_bias)
-            generated = (generated.tanh() * gate_weight).add_(gate_bias)  # addcmul's backward pass takes twice the time
+            generated = (generated.tanh() * gate_weight).add_(
+                gate_bias
+            )  # the backward pass of addcmul takes twice as long
         return generated.to(self.W_L.dtype)
 
     def _map(self, weights: Tensor) -> Tensor:
-        """Apply both maps, the one that costs less to apply first, first."""
+        """Apply both maps in the cheaper order."""
         if self._map_in_first():
             return self._map_out(self._map_in(weights))
         return self._map_in(self._map_out(weights))
@@ -143,14 +145,18 @@ class ClassGenerator(nn.Module):
     def _map_in(self, weights: Tensor) -> Tensor:
         if self.W_I is None:
             return weights
-        own = "student " if self.W_I.ndim == 3 else ""
-        return einsum(weights, _at_least_float32(self.W_I), f"student out in_t, {own}in_t in_s -> student out in_s")
+        instance = "student " if self.W_I.ndim == 3 else ""
+        return einsum(
+            weights, _at_least_float32(self.W_I), f"student out in_t, {instance}in_t in_s -> student out in_s"
+        )
 
     def _map_out(self, weights: Tensor) -> Tensor:
         if self.W_O is None:
             return weights
-        own = "student " if self.W_O.ndim == 3 else ""
-        return einsum(weights, _at_least_float32(self.W_O), f"student out_t ..., {own}out_t out_s -> student out_s ...")
+        instance = "student " if self.W_O.ndim == 3 else ""
+        return einsum(
+            weights, _at_least_float32(self.W_O), f"student out_t ..., {instance}out_t out_s -> student out_s ..."
+        )
 
     def _map_in_first(self) -> bool:
         if self.W_O is None or self.W_I is None:
@@ -164,19 +170,20 @@ class ClassGenerator(nn.Module):
 class WeightGenerator(nn.Module):
     """Generates a whole student from a teacher.
 
-    Its parameters are what phase 1 trains. The teacher's weights are buffers outside `state_dict`.
+    Phase 1 trains its parameters. The teacher's weights are buffers outside `state_dict`.
 
     Args:
-        teacher_state: teacher's canonical state (see `layout.canonical`).
-        teacher_shape: its shape.
-        student_state: the student's freshly initialised weights under canonical names, each tied weight once; their
-            sizes are the student's, and their values the start of weights that are trained rather than generated.
-        student_shape: its shape.
-        aliases: tied names, each with the name of the weight that it shares.
-        config: options.
+        teacher_state: Canonical state of the teacher (see `layout.canonical`).
+        teacher_shape: Shape of the teacher.
+        student_state: Freshly initialised weights of the student under canonical names, each tied weight once. Their
+            sizes are the student's; their values are the initial values of weights that are trained, not generated.
+        student_shape: Shape of the student.
+        aliases: Tied names, each with the name of the weight that it shares.
+        config: Options.
 
     Raises:
-        DistillationError: the student cannot be generated from this teacher; the message says which weight and why.
+        DistillationError: The student cannot be generated from this teacher; the message names the weight and the
+            reason.
     """
 
     def __init__(
@@ -208,18 +215,18 @@ class WeightGenerator(nn.Module):
                 self._copy(group, teacher_state, size)
         if not self.classes:
             raise DistillationError(
-                f"generator generate is {self.config.generate!r}, which matches no weight class of "
+                f"generator generate must match a weight class, but is {self.config.generate!r}; the classes are "
                 f"{', '.join(group.weight_class.name for group in groups)}"
             )
 
     def forward(self) -> dict[str, Tensor]:
-        """The student's weights by canonical name, tied names included; computed in float32, also in fp16 training."""
+        """Generate the student's weights by canonical name, including tied names; in float32 even in fp16 training."""
         state: dict[str, Tensor] = dict(self._copied())
         state.update((name.replace("/", "."), weight) for name, weight in self.trained.items())
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             for generator in self.class_generators():
                 weights = generator()
-                # unbind's backward pass would copy the gradient of a single weight
+                # For a single weight, the backward pass of unbind would copy the gradient.
                 layers = weights.unbind() if len(weights) > 1 else [weights.squeeze(0)]
                 state.update(zip(generator.group.student_names, layers, strict=True))
         state.update((alias, state[name]) for alias, name in self.aliases.items())
@@ -227,7 +234,7 @@ class WeightGenerator(nn.Module):
 
     @torch.no_grad()
     def materialise(self) -> dict[str, Tensor]:
-        """The student's weights as an ordinary state in float32, detached; tied names share one tensor."""
+        """Generate an ordinary, detached state in float32, in which tied names share one tensor."""
         tensors: dict[int, Tensor] = {}
         state = self()
         for weight in state.values():
@@ -235,14 +242,14 @@ class WeightGenerator(nn.Module):
         return {name: tensors[id(weight)] for name, weight in state.items()}
 
     def class_generators(self) -> list[ClassGenerator]:
-        """The generator of each class, in the student's order."""
+        """Return the generator of each class, in the order of the student's weights."""
         return [module for module in self.classes.values() if isinstance(module, ClassGenerator)]
 
     def _copy(self, group: Group, teacher_state: Mapping[str, Tensor], size: torch.Size) -> None:
         if self.config.layer_init == "mean" and len(group.student_names) < len(group.teacher_names):
             raise DistillationError(
-                f"{group.weight_class.name} cannot be copied: generator layer_init must say which layer of a subset to "
-                "copy (first, middle or last), but is 'mean'"
+                f"{group.weight_class.name} cannot be copied: generator layer_init must name the layer to copy (first, "
+                "middle or last), but is 'mean'"
             )
         for name, subset in zip(group.student_names, group.subsets, strict=True):
             weights = layer_weights(self.config.layer_init, len(subset), len(subset))
@@ -250,7 +257,7 @@ class WeightGenerator(nn.Module):
             if chosen.shape != size:
                 raise DistillationError(
                     f"{name} cannot be copied: it must have the teacher's size {tuple(chosen.shape)}, but has "
-                    f"{tuple(size)}; generate it, or train it (generator rest)"
+                    f"{tuple(size)}; generate it, or train it (generator rest train)"
                 )
             self.register_buffer(_COPY_PREFIX + _key(name), chosen.detach().float().clone(), persistent=False)
 
@@ -265,10 +272,10 @@ _COPY_PREFIX = "copied/"
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
-    """fairseq halves the parameters in fp16 training; what is computed from them is not rounded at each step."""
+    """Convert the parameters of fp16 training to float32, so that intermediate results are not rounded."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _key(name: str) -> str:
-    """A weight's name as a module's: dots separate modules, so they cannot be within one."""
+    """Turn the name of a weight into that of a module, which must not contain dots."""
     return name.replace(".", "/")

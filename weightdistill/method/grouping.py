@@ -1,6 +1,6 @@
-"""Groups of teacher weights, and the subsets of adjacent layers from which each student weight is generated.
+"""Groups of teacher weights, and the subsets of adjacent layers that generate each student weight.
 
-Lin et al. (2021), section 3.1. Knows names and shapes only, no values.
+Lin et al. (2021), section 3.1. Knows only names and shapes, no values.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +13,13 @@ from weightdistill.method.layout import WeightClass, WeightName, require_known
 
 @dataclass(frozen=True)
 class Group:
-    """All weights of one class in the teacher, and those of the student that they generate.
+    """All weights of one class in the teacher, and the student weights that they generate.
 
     Attributes:
-        weight_class: the class that all of them share.
-        teacher_names: L_t names, by layer.
-        student_names: L_s names, by layer.
-        subsets: for each student name, the adjacent teacher layers that generate it; together they cover all L_t.
+        weight_class: The class of all these weights.
+        teacher_names: L_t names, ordered by layer.
+        student_names: L_s names, ordered by layer.
+        subsets: The adjacent teacher layers that generate each student weight; together they cover all L_t layers.
     """
 
     weight_class: WeightClass
@@ -29,16 +29,16 @@ class Group:
 
 
 def subsets_of_adjacent_layers(teacher_layers: int, student_layers: int) -> list[range]:
-    """Cut the teacher's layers into one run of adjacent layers for each student layer.
+    """Split the teacher's layers into subsets of adjacent layers, one for each student layer.
 
-    Sizes differ by at most one; the longer subsets come first.
+    Their sizes differ by at most one; larger subsets come first.
 
     Raises:
-        DistillationError: unless 1 <= student_layers <= teacher_layers.
+        DistillationError: The student has no layer, or more layers than the teacher.
     """
     if not 1 <= student_layers <= teacher_layers:
         raise DistillationError(
-            f"a student must have between 1 and as many layers as its teacher ({teacher_layers}), but has "
+            f"the student's depth must be between 1 and the teacher's depth ({teacher_layers}), but is "
             f"{student_layers}; choose a shallower student"
         )
     size, longer = divmod(teacher_layers, student_layers)
@@ -47,37 +47,37 @@ def subsets_of_adjacent_layers(teacher_layers: int, student_layers: int) -> list
 
 
 def group_weights(teacher: Iterable[str], student: Iterable[str]) -> list[Group]:
-    """Group the teacher's weights by class, for every class that the student has.
+    """Group the teacher's weights by class.
 
-    Classes of the teacher that the student lacks are left out.
+    Classes that the student lacks are left out.
 
     Args:
-        teacher: canonical names of the teacher's weights.
-        student: canonical names of the student's weights, each tied weight once.
+        teacher: Canonical names of the teacher's weights.
+        student: Canonical names of the student's weights, each tied weight once.
 
     Raises:
-        DistillationError: a class that the student has and the teacher lacks; a stack that is deeper in the student;
-            names that the layout does not know; a state with a weight missing in one of its layers.
+        DistillationError: The teacher lacks a class of the student, a stack of the student is deeper, the layout does
+            not contain some names, or a layer lacks a weight that other layers have.
     """
     teacher_names, student_names = (_by_class(require_known(names)) for names in (teacher, student))
     if missing := [weight_class.name for weight_class in student_names if weight_class not in teacher_names]:
         raise DistillationError(
-            f"the student has weights of classes that the teacher lacks: {', '.join(missing)}; build the student with "
-            "the teacher's kind of normalisation, positions and biases"
+            f"the teacher must have every weight class of the student, but lacks {', '.join(missing)}; build the "
+            "student with the teacher's kind of normalisation, positions and biases"
         )
     groups = []
     for weight_class, names in student_names.items():
-        of_teacher = teacher_names[weight_class]
+        names_of_teacher = teacher_names[weight_class]
         try:
-            subsets = subsets_of_adjacent_layers(len(of_teacher), len(names))
+            subsets = subsets_of_adjacent_layers(len(names_of_teacher), len(names))
         except DistillationError as error:
             raise DistillationError(f"{weight_class.stack}: {error}") from None
-        groups.append(Group(weight_class, of_teacher, names, subsets))
+        groups.append(Group(weight_class, names_of_teacher, names, subsets))
     return groups
 
 
 def _by_class(names: Mapping[str, WeightName]) -> dict[WeightClass, list[str]]:
-    """Names of each class, ordered by layer; the class must be in every layer."""
+    """Collect the names of each class, ordered by layer, and check that every layer has them."""
     by_class: dict[WeightClass, list[str]] = {}
     for name in sorted(names, key=lambda name: names[name].layer or 0):
         by_class.setdefault(names[name].weight_class, []).append(name)
@@ -86,7 +86,7 @@ def _by_class(names: Mapping[str, WeightName]) -> dict[WeightClass, list[str]]:
         for weight_class, of_class in by_class.items():
             if weight_class.stack == stack and weight_class.layered and len(of_class) != depth:
                 raise DistillationError(
-                    f"{weight_class.name} must be in each of the {depth} {stack} layers, but is only in: "
-                    f"{', '.join(of_class)}; the state is not whole"
+                    f"{weight_class.name} must be in each of the {depth} {stack} layers, but is only in "
+                    f"{', '.join(of_class)}; use a complete checkpoint"
                 )
     return by_class

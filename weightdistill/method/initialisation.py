@@ -1,4 +1,4 @@
-"""Start values of the generator's maps (W_I, W_O), layer weights (W_L) and gates.
+"""Initial values of the generator's maps (W_I, W_O), layer weights (W_L) and gates.
 
 Knows axes and sizes, not modules. All functions return float32 tensors.
 """
@@ -15,18 +15,18 @@ _STACK_EMBEDDINGS = {"encoder": "encoder.embed_tokens.weight", "decoder": "decod
 
 
 def evenly_spaced(count: int, of: int) -> Tensor:
-    """`count` indices spread evenly over range(of); shape (count,). More than `of` of them repeat some."""
+    """Return `count` evenly spaced indices within range(of), shape (count,). If count > of, some repeat."""
     return torch.arange(count) * of // count
 
 
 def select_map(teacher_size: int, student_size: int, teacher_heads: int = 1, student_heads: int = 1) -> Tensor:
-    """A map that keeps evenly spaced entries, and keeps heads whole: each head shrinks, none is torn.
+    """Make a map that selects evenly spaced entries. Heads stay intact: each shrinks, and none is split.
 
     Args:
-        teacher_size: teacher's dimension, a multiple of teacher_heads.
-        student_size: student's dimension, a multiple of student_heads.
-        teacher_heads: heads along the teacher's axis (1 when the axis has none).
-        student_heads: heads along the student's axis.
+        teacher_size: Dimension in the teacher, a multiple of teacher_heads.
+        student_size: Dimension in the student, a multiple of student_heads.
+        teacher_heads: Number of heads along the teacher's axis (1 if the axis has none).
+        student_heads: Number of heads along the student's axis.
 
     Returns:
         One-hot columns, shape (teacher_size, student_size).
@@ -38,14 +38,14 @@ def select_map(teacher_size: int, student_size: int, teacher_heads: int = 1, stu
 
 
 def residual_projection(embeddings: Tensor, student_width: int) -> Tensor:
-    """Principal directions of a residual stream, read off the embeddings that enter it.
+    """Compute the principal directions of a residual stream from the embeddings that enter it.
 
     Args:
-        embeddings: teacher's embeddings, shape (vocabulary, teacher_width).
-        student_width: directions to keep.
+        embeddings: Embeddings of the teacher, shape (vocabulary, teacher_width).
+        student_width: Number of directions.
 
     Returns:
-        Orthonormal columns, shape (teacher_width, student_width). The signs are fixed so that the result is
+        Orthonormal columns, shape (teacher_width, student_width). Their signs are fixed, so that the result is
         deterministic.
     """
     moments = embeddings.double().T @ embeddings.double()  # (teacher_width, teacher_width)
@@ -55,13 +55,13 @@ def residual_projection(embeddings: Tensor, student_width: int) -> Tensor:
 
 
 class MapInitialiser:
-    """Makes the start value of a map from what its axis means.
+    """Makes the initial value of a map, depending on the meaning of its axis.
 
     Args:
         method: `xavier`, `select` or `aligned` (see GeneratorConfig.map_init).
-        teacher: teacher's shape.
-        student: student's shape.
-        teacher_state: teacher's canonical state; `aligned` reads its embeddings.
+        teacher: Shape of the teacher.
+        student: Shape of the student.
+        teacher_state: Canonical state of the teacher; `aligned` uses its embeddings.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class MapInitialiser:
         }
 
     def __call__(self, axis: Axis, teacher_size: int, student_size: int) -> Tensor:
-        """Start value of the map along `axis`, shape (teacher_size, student_size)."""
+        """Return the initial value of the map along `axis`, shape (teacher_size, student_size)."""
         if self._method == "xavier":
             return torch.nn.init.xavier_uniform_(torch.empty(teacher_size, student_size))
         if axis in (Axis.ENCODER_HEADS, Axis.DECODER_HEADS):
@@ -91,13 +91,13 @@ class MapInitialiser:
         if projection is not None and axis in (Axis.ENCODER_RESIDUAL, Axis.DECODER_RESIDUAL):
             return projection
         if projection is not None and axis in (Axis.ENCODER_GAIN, Axis.DECODER_GAIN):
-            # A gain is diag(g) in the stream; in the projected stream its diagonal is diag(Pᵀ diag(g) P) = (P²)ᵀ g.
+            # A gain g acts as diag(g). On the projected stream it is the diagonal of Pᵀ diag(g) P, which is (P²)ᵀ g.
             return projection.square()
         return select_map(teacher_size, student_size)
 
 
 def layer_weights(method: str, size: int, padded_size: int) -> Tensor:
-    """Start value of W_L for a subset of `size` layers, padded with zeros to shape (padded_size,)."""
+    """Return the initial W_L of a subset of `size` layers, padded with zeros to shape (padded_size,)."""
     weights = torch.zeros(padded_size)
     if method == "mean":
         weights[:size] = 1 / size
@@ -107,6 +107,6 @@ def layer_weights(method: str, size: int, padded_size: int) -> Tensor:
 
 
 def preserving_gate(transformed: Tensor) -> Tensor:
-    """The W for which tanh(T)·W = T, elementwise; 1, its limit, where T is 0."""
+    """Return the W with tanh(T)·W = T, elementwise; where T is 0, W is its limit 1."""
     squashed = transformed.tanh()
     return torch.where(squashed == 0, torch.ones_like(transformed), transformed / squashed)

@@ -1,8 +1,8 @@
-"""Weight layout: what each parameter name of a fairseq Transformer means.
+"""Weight layout: the meaning of each parameter name of a fairseq Transformer.
 
-One table maps a name to its *class* (the same role in every layer) and to the meaning of each of its axes, which is all
-that grouping and generating need. Names of older fairseq versions are first brought to today's. Knows nothing about
-modules, files or training.
+One table maps a name to its *class* (its role, the same in every layer) and to the meaning of each of its axes;
+grouping and generating need nothing else. Names of older fairseq versions are converted to current ones first. Knows
+nothing about modules, files or training.
 """
 
 import re
@@ -16,7 +16,7 @@ from weightdistill.errors import DistillationError
 
 
 class Axis(Enum):
-    """What the entries along one axis of a weight stand for."""
+    """Meaning of the entries along one axis of a weight."""
 
     SOURCE_VOCABULARY = "source vocabulary"
     TARGET_VOCABULARY = "target vocabulary"
@@ -33,29 +33,35 @@ class Axis(Enum):
 
     @property
     def mappable(self) -> bool:
-        """Whether a W_I or W_O may change this axis; vocabularies and positions are the same in teacher and student."""
+        """Whether a W_I or W_O may resize this axis. Vocabularies and positions must be the same in both models."""
         return "vocabulary" not in self.value and "positions" not in self.value
 
     def require_mappable(self, weight: str, before: int, after: int) -> None:
-        """Check that this axis of a weight may change its size from the teacher's to the student's.
+        """Check that this axis may change its size from the teacher's weight to the student's.
+
+        Args:
+            weight: Name of the weight, for the error message.
+            before: Size in the teacher.
+            after: Size in the student.
 
         Raises:
-            DistillationError: the sizes differ, and it may not.
+            DistillationError: The sizes differ, and this axis must keep its size.
         """
         if before != after and not self.mappable:
             raise DistillationError(
-                f"{weight}: teacher and student must have the same {self.value}, but have {before} and {after} entries"
+                f"{weight}: teacher and student must have the same {self.value}, but have {before} and {after} "
+                "entries; build the student with the teacher's dictionaries and positions"
             )
 
 
 @dataclass(frozen=True)
 class WeightClass:
-    """The role that a weight plays, the same in every layer of its stack.
+    """The role of a weight, the same in every layer of its stack.
 
     Attributes:
-        name: the parameter's name without its layer's number, e.g. ``decoder.encoder_attn.k_proj.weight``.
-        axes: meaning of each axis in PyTorch's order, i.e. (O, I) for a matrix and (O,) for a vector.
-        layered: whether there is one instance a layer; otherwise there is a single instance (embeddings, final norms).
+        name: Name of the parameter without the layer number, e.g. ``decoder.encoder_attn.k_proj.weight``.
+        axes: Meaning of each axis in PyTorch's order: (O, I) for a matrix, (O,) for a vector.
+        layered: Whether each layer has one instance. Otherwise there is a single one (embeddings, final norms).
     """
 
     name: str
@@ -64,19 +70,19 @@ class WeightClass:
 
     @property
     def stack(self) -> str:
-        """``encoder`` or ``decoder``."""
+        """The stack of the weight: ``encoder`` or ``decoder``."""
         return self.name.partition(".")[0]
 
 
 @dataclass(frozen=True)
 class WeightName:
-    """A parameter name, parsed: its class, and the number of its layer (None outside the layers)."""
+    """A parsed parameter name: its class and the number of its layer (None outside the layers)."""
 
     weight_class: WeightClass
     layer: int | None
 
 
-# Role within a layer -> axes. "residual", "gain", "heads" and "ffn" are those of the weight's own stack.
+# Role within a layer -> axes. "residual", "gain", "heads" and "ffn" refer to the stack of the weight.
 _LAYER_ROLES = (
     (r"(self|encoder)_attn\.q_proj\.weight", ("heads", "residual")),
     (r"self_attn\.[kv]_proj\.weight", ("heads", "residual")),
@@ -98,7 +104,7 @@ _STACK_ROLES = (
     (r"(layernorm_embedding|layer_norm)\.weight", ("gain",)),
     (r"(layernorm_embedding|layer_norm)\.bias", ("residual",)),
 )
-# Names of earlier fairseq versions -> today's.
+# Names of earlier fairseq versions -> current names.
 _RENAMES = (
     (r"(.*)\.layer_norms\.0\.(\w+)", r"\1.self_attn_layer_norm.\2"),
     (r"(encoder.*)\.layer_norms\.1\.(\w+)", r"\1.final_layer_norm.\2"),
@@ -107,7 +113,7 @@ _RENAMES = (
     (r"decoder\.embed_out", r"decoder.output_projection.weight"),
 )
 _BUFFERS = re.compile(r"(encoder|decoder)\.(version|embed_positions\.(_float_tensor|weights))")
-# fairseq 0.12.2 keeps every encoder layer's matrices a second time, for a fast path of its own.
+# fairseq 0.12.2 stores the matrices of every encoder layer twice; the copies serve its fast path.
 _COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")
 _FUSED = re.compile(r"(?P<attention>.*_attn)\.in_proj_(?P<kind>weight|bias)")
 _NAME = re.compile(r"(?P<stack>encoder|decoder)\.(layers\.(?P<layer>\d+)\.)?(?P<role>.+)")
@@ -123,7 +129,7 @@ def _axes(stack: str, words: Iterable[str]) -> tuple[Axis, ...]:
 
 
 def parse(name: str) -> WeightName | None:
-    """Parse one of today's parameter names; None when the table does not know it."""
+    """Parse a current parameter name. Returns None if the table does not contain it."""
     if not (match := _NAME.fullmatch(name)):
         return None
     stack, layer, role = match["stack"], match["layer"], match["role"]
@@ -137,18 +143,19 @@ def parse(name: str) -> WeightName | None:
 
 
 def is_copy(name: str) -> bool:
-    """Whether a parameter is the second copy of another that fairseq 0.12.2 keeps, and holds nothing of its own."""
+    """Return whether a parameter is the second copy of another one, as fairseq 0.12.2 stores it."""
     return _COPIES.fullmatch(name) is not None
 
 
 def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring a Transformer state of any fairseq version to today's names.
+    """Convert a Transformer state of any fairseq version to current names.
 
     Renames old layer norms and output embeddings, splits ``in_proj_weight`` (3·E, E) and ``in_proj_bias`` (3·E,) into
-    q, k and v, and drops buffers that hold no weight and the second copies of fairseq 0.12.2.
+    q, k and v, and drops buffers that hold no weight as well as the second copies of fairseq 0.12.2.
 
     Raises:
-        DistillationError: names that the table does not know, all of them listed; a fused weight that cannot be split.
+        DistillationError: The table does not contain some names, all of which are listed; or a fused weight cannot be
+            split.
     """
     renamed: dict[str, Tensor] = {}
     for name, weight in state.items():
@@ -157,7 +164,8 @@ def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if match := _FUSED.fullmatch(name):
             if len(weight) % 3:
                 raise DistillationError(
-                    f"{name} must hold q, k and v, so that its rows divide by 3, but has {len(weight)} rows"
+                    f"{name} must hold q, k and v, i.e. a multiple of 3 rows, but has {len(weight)}; use a checkpoint "
+                    "written by fairseq"
                 )
             for projection, part in zip("qkv", weight.chunk(3), strict=True):
                 renamed[f"{match['attention']}.{projection}_proj.{match['kind']}"] = part
@@ -168,15 +176,15 @@ def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def require_known(names: Iterable[str]) -> dict[str, WeightName]:
-    """Parse every name.
+    """Parse all names.
 
     Raises:
-        DistillationError: names that the table does not know, all of them listed.
+        DistillationError: The table does not contain some names, all of which are listed.
     """
-    parsed = {name: parse(name) for name in names}
-    if unknown := [name for name, meaning in parsed.items() if meaning is None]:
+    parsed_names = {name: parse(name) for name in names}
+    if unknown := [name for name, parsed in parsed_names.items() if parsed is None]:
         raise DistillationError(
             f"{len(unknown)} parameter names are not those of a fairseq Transformer: {', '.join(sorted(unknown))}; "
             "only the standard `transformer` encoder-decoder can be distilled"
         )
-    return {name: meaning for name, meaning in parsed.items() if meaning is not None}
+    return {name: parsed for name, parsed in parsed_names.items() if parsed is not None}

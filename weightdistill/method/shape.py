@@ -1,6 +1,6 @@
-"""Shapes of Transformers, and the named ones: teachers (base, big, deep) and students relative to any teacher.
+"""Shapes of Transformers, with presets: teachers (base, big, deep), and students relative to any teacher.
 
-Knows nothing about weights' values or about fairseq's options.
+Knows neither the values of weights nor fairseq's options.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,11 @@ from weightdistill.method.layout import require_known
 
 @dataclass(frozen=True)
 class StackShape:
-    """Size of an encoder or a decoder."""
+    """Size of an encoder or a decoder.
+
+    Raises:
+        DistillationError: A size is not positive, or the width is not a multiple of the number of heads.
+    """
 
     layers: int
     """Number of layers."""
@@ -45,15 +49,15 @@ class TransformerShape:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor], encoder_heads: int, decoder_heads: int) -> "TransformerShape":
-        """Read the shape off a canonical state; only the numbers of heads are not in it.
+        """Read the shape from a canonical state. The state does not contain the numbers of heads.
 
         Raises:
-            DistillationError: the state lacks a whole stack, or names that the layout does not know.
+            DistillationError: A stack is missing, or the layout does not contain some names.
         """
-        names = require_known(state)
+        parsed_names = require_known(state)
 
         def stack(name: str, heads: int) -> StackShape:
-            layers = [meaning.layer for meaning in names.values() if meaning.weight_class.stack == name]
+            layers = [parsed.layer for parsed in parsed_names.values() if parsed.weight_class.stack == name]
             ffn = state.get(f"{name}.layers.0.fc1.weight")
             if ffn is None:
                 raise DistillationError(
@@ -75,7 +79,7 @@ def _small(teacher: TransformerShape) -> TransformerShape:
 
 
 STUDENTS: Mapping[str, Callable[[TransformerShape], TransformerShape]] = {"tiny": _tiny, "small": _small}
-"""Students of the paper (its section 4.1), each derived from the teacher's shape."""
+"""Students of the paper (section 4.1), each derived from the shape of the teacher."""
 
 _BASE = StackShape(layers=6, width=512, ffn=2048, heads=8)
 _BIG = StackShape(layers=6, width=1024, ffn=4096, heads=16)
@@ -85,14 +89,14 @@ TEACHERS: Mapping[str, TransformerShape] = {
     "big": TransformerShape(encoder=_BIG, decoder=_BIG),
     "deep": TransformerShape(encoder=replace(_BASE, layers=48), decoder=_BASE),
 }
-"""Teachers of the paper; ``deep`` is trained with pre-norm."""
+"""Teachers of the paper; ``deep`` uses pre-norm."""
 
 
 def student_shape(preset: str, teacher: TransformerShape) -> TransformerShape:
-    """The named student of this teacher.
+    """Return the shape of a preset student of this teacher.
 
     Raises:
-        DistillationError: no such preset, or the teacher is too narrow for it.
+        DistillationError: There is no such preset, or the teacher is too narrow for it.
     """
     if preset not in STUDENTS:
         raise DistillationError(f"student preset must be one of {', '.join(STUDENTS)}, but is {preset!r}")

@@ -1,4 +1,4 @@
-"""The generator's options and their bundles."""
+"""Options of the generator, and their bundles."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from weightdistill.method.config import BUNDLES, CHOICES, GeneratorConfig
 
 
 @pytest.mark.parametrize("field", CHOICES)
-def test_an_unknown_value_names_the_field_the_value_and_the_choices(field):
+def test_the_error_for_an_unknown_value_names_field_value_and_choices(field):
     with pytest.raises(DistillationError, match=rf"generator {field} must be one of .*'nonsense'") as caught:
         GeneratorConfig(**{field: "nonsense"})
     assert all(choice in str(caught.value) for choice in CHOICES[field])
@@ -23,7 +23,7 @@ def test_a_broken_expression_is_refused():
         GeneratorConfig(generate="(")
 
 
-def test_the_bundles_say_what_the_paper_and_the_authors_do():
+def test_the_bundles_follow_the_paper_and_the_authors():
     assert set(BUNDLES) == {"default", "paper", "authors"}
     assert BUNDLES["default"] == GeneratorConfig()
     assert BUNDLES["paper"].sharing == "class"

@@ -1,4 +1,4 @@
-"""The student as a whole: its names and sizes, ties, what is copied or trained instead, and what is refused."""
+"""The generated student as a whole: names, sizes, ties, copied and trained weights, and errors."""
 
 import re
 from dataclasses import replace
@@ -14,7 +14,7 @@ from weightdistill.method.shape import StackShape, TransformerShape, student_sha
 
 @pytest.mark.parametrize("bundle", BUNDLES)
 @pytest.mark.parametrize("state", [{"pre_norm": True}, {"embedding_norm": True, "learned_positions": 4}], ids=str)
-def test_the_student_has_exactly_its_own_names_and_sizes(build, make_state, tiny_student, bundle, state):
+def test_the_student_has_exactly_the_expected_names_and_sizes(build, make_state, tiny_student, bundle, state):
     materialised = build(tiny_student, BUNDLES[bundle], dtype=torch.float32, **state).materialise()
     expected = make_state(tiny_student, **state)
     assert {name: weight.shape for name, weight in materialised.items()} == {
@@ -23,7 +23,7 @@ def test_the_student_has_exactly_its_own_names_and_sizes(build, make_state, tiny
     assert all(weight.dtype == torch.float32 and not weight.requires_grad for weight in materialised.values())
 
 
-def test_weights_that_are_not_generated_are_trained_from_their_fresh_start(build, make_state, tiny_student):
+def test_weights_that_are_not_generated_are_trained_from_fresh_values(build, make_state, tiny_student):
     generator = build(tiny_student, GeneratorConfig(generate=r"encoder\..*"), dtype=torch.float32)
     fresh = make_state(tiny_student, seed=1)
     state = generator()
@@ -34,9 +34,7 @@ def test_weights_that_are_not_generated_are_trained_from_their_fresh_start(build
     assert all(parameter.grad is not None for parameter in generator.parameters())
 
 
-def test_weights_that_are_not_generated_can_be_copied_and_then_stay_the_teachers(
-    build, make_state, teacher_shape, uneven_student
-):
+def test_weights_that_are_not_generated_can_be_copied_and_frozen(build, make_state, teacher_shape, uneven_student):
     student = replace(uneven_student, encoder=replace(teacher_shape.encoder, layers=4))
     config = GeneratorConfig(generate=r"decoder\..*", rest="copy", layer_init="first")
     generator = build(student, config, dtype=torch.float32)
@@ -51,9 +49,9 @@ def test_weights_that_are_not_generated_can_be_copied_and_then_stay_the_teachers
 
 
 def test_only_whole_class_names_match_the_expression(build, tiny_student):
-    with pytest.raises(DistillationError, match=re.escape(r"generate is 'encoder\\.fc[12]'")) as caught:
+    with pytest.raises(DistillationError, match=re.escape(r"but is 'encoder\\.fc[12]'")) as caught:
         build(tiny_student, GeneratorConfig(generate=r"encoder\.fc[12]"))
-    assert "matches no weight class" in str(caught.value)
+    assert "must match a weight class, but is" in str(caught.value)
     assert "encoder.fc1.weight" in str(caught.value) and "decoder.embed_tokens.weight" in str(caught.value)
 
 
@@ -109,8 +107,8 @@ def test_tied_embeddings_are_generated_once_and_stay_one_tensor(build, teacher_s
     assert len(set(pointers)) == len(pointers) - len(ALIASES[tie])
 
 
-def test_a_teachers_tie_that_the_student_cannot_keep_becomes_two_weights(build, make_state, tiny_student):
-    """One matrix for both stacks in the teacher; in a student whose decoder is narrower, one for each."""
+def test_a_tie_of_the_teacher_that_the_student_cannot_have_becomes_two_weights(build, make_state, tiny_student):
+    """The teacher shares one matrix between both stacks; a student with a narrower decoder needs one for each."""
     stack = StackShape(layers=2, width=8, ffn=6, heads=2)
     teacher = TransformerShape(stack, stack)
     student = student_shape("tiny", teacher)
@@ -126,7 +124,7 @@ def test_a_teachers_tie_that_the_student_cannot_keep_becomes_two_weights(build, 
     assert state["decoder.output_projection.weight"] is state["decoder.embed_tokens.weight"]
 
 
-def test_materialised_weights_are_the_callers_own(build, tiny_student):
+def test_materialised_weights_are_independent_of_the_generator(build, tiny_student):
     generator = build(tiny_student, GeneratorConfig(generate=r"encoder\..*"), dtype=torch.float32)
     before = {name: weight.clone() for name, weight in generator.materialise().items()}
     for weight in generator.materialise().values():
@@ -135,8 +133,8 @@ def test_materialised_weights_are_the_callers_own(build, tiny_student):
 
 
 @pytest.mark.parametrize("preset", ["tiny", "small"])
-def test_the_generator_is_at_most_three_and_a_half_times_as_large_as_the_student(make_state, preset):
-    """A quarter of the base teacher in every size, vocabulary included, so that the ratio is the base teacher's."""
+def test_the_generator_is_at_most_3_5_times_the_size_of_the_student(make_state, preset):
+    """All sizes, including the vocabulary, are a quarter of the base teacher's, so that the ratio is the same."""
     stack = StackShape(layers=6, width=128, ffn=512, heads=8)
     teacher = TransformerShape(stack, stack)
     student = student_shape(preset, teacher)
@@ -146,19 +144,19 @@ def test_the_generator_is_at_most_three_and_a_half_times_as_large_as_the_student
     assert 2 <= learnt / sum(weight.numel() for weight in student_state.values()) <= 3.5
 
 
-def test_another_vocabulary_is_refused(make_state, teacher_shape, tiny_student):
+def test_a_different_vocabulary_is_refused(make_state, teacher_shape, tiny_student):
     with pytest.raises(DistillationError, match=r"encoder\.embed_tokens\.weight: .*source vocabulary.* 5 and 6"):
         WeightGenerator(
             make_state(teacher_shape), teacher_shape, make_state(tiny_student, vocabularies=(6, 7)), tiny_student
         )
 
 
-def test_another_number_of_positions_is_refused(make_state, teacher_shape, tiny_student):
+def test_a_different_number_of_positions_is_refused(make_state, teacher_shape, tiny_student):
     states = [make_state(shape, learned_positions=n) for shape, n in ((teacher_shape, 4), (tiny_student, 3))]
     with pytest.raises(DistillationError, match=r"encoder\.embed_positions\.weight: .*encoder positions.* 4 and 3"):
         WeightGenerator(states[0], teacher_shape, states[1], tiny_student)
 
 
 def test_a_deeper_student_is_refused(make_state, teacher_shape, tiny_student):
-    with pytest.raises(DistillationError, match=r"decoder: .*teacher \(1\), but has 6; choose a shallower"):
+    with pytest.raises(DistillationError, match=r"decoder: .*depth \(1\), but is 6; choose a shallower"):
         WeightGenerator(make_state(tiny_student), tiny_student, make_state(teacher_shape), teacher_shape)

@@ -1,6 +1,6 @@
 """The generator against the paper's equations, computed here with loops in float64 and in the paper's orientation.
 
-There T is (I_t x O_t), while PyTorch keeps (O, I): every matrix is transposed on its way in and on its way out.
+In the paper, T has shape (I_t, O_t); PyTorch stores (O, I). Every matrix is therefore transposed before and after.
 """
 
 import copy
@@ -89,7 +89,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("random", [False, True], ids=["start", "anywhere"])
-def test_every_option_follows_the_papers_equations(randomise, build, uneven_student, options, random):
+def test_every_option_follows_the_equations_of_the_paper(randomise, build, uneven_student, options, random):
     generator = build(uneven_student, GeneratorConfig(**options), pre_norm=True, learned_positions=3)
     if random:
         randomise(generator)
@@ -107,7 +107,9 @@ def test_every_option_follows_the_papers_equations(randomise, build, uneven_stud
     st.sampled_from(["class", "instance"]),
     st.sampled_from(["skip", "learn"]),
 )
-def test_layers_first_and_the_cheaper_map_first_give_the_papers_order(randomise, sizes, depths, sharing, equal_maps):
+def test_the_cheaper_order_gives_the_same_result_as_the_order_of_the_paper(
+    randomise, sizes, depths, sharing, equal_maps
+):
     out_before, out_after, in_before, in_after = sizes
     teacher_layers, student_layers = depths
     names = [f"encoder.layers.{layer}.fc1.weight" for layer in range(teacher_layers)]
@@ -128,7 +130,7 @@ def test_layers_first_and_the_cheaper_map_first_give_the_papers_order(randomise,
     ("sharing", "equal_maps"),
     [("class", "skip"), ("class", "learn"), ("class", "decoder"), ("instance", "skip"), ("instance", "decoder")],
 )
-def test_maps_exist_where_the_options_say_and_are_shared_as_they_say(build, uneven_student, sharing, equal_maps):
+def test_the_options_decide_which_maps_exist_and_are_shared(build, uneven_student, sharing, equal_maps):
     generator = build(uneven_student, GeneratorConfig(sharing=sharing, equal_maps=equal_maps))
     for part in generator.class_generators():
         layers, *student_size = part().shape
@@ -145,7 +147,7 @@ def test_maps_exist_where_the_options_say_and_are_shared_as_they_say(build, unev
         assert len(part.W_L) == (len(rows) if sharing == "class" else layers)
 
 
-def test_the_mixing_matrix_lays_each_subset_along_the_teachers_layers(build, uneven_student):
+def test_the_mixing_matrix_has_each_subset_at_its_teacher_layers(build, uneven_student):
     generator = build(uneven_student, GeneratorConfig(layer_init="mean"))
     by_name = {part.group.weight_class.name: part for part in generator.class_generators()}
     half = 0.5
@@ -158,12 +160,12 @@ def test_the_mixing_matrix_lays_each_subset_along_the_teachers_layers(build, une
 
 
 @pytest.mark.parametrize(("layer_init", "layers"), [("first", [0, 2, 4, 5]), ("last", [1, 3, 4, 5])])
-def test_select_with_the_preserving_gate_starts_as_the_chosen_entries_of_the_chosen_layers(
+def test_select_with_the_preserving_gate_starts_from_the_selected_entries_of_the_selected_layers(
     build, make_state, teacher_shape, uneven_student, layer_init, layers
 ):
     state = build(uneven_student, GeneratorConfig(layer_init=layer_init), dtype=torch.float32).materialise()
     teacher = make_state(teacher_shape)
-    ffn = [0, 1, 3]  # of 5 units, spread evenly
+    ffn = [0, 1, 3]  # evenly spaced among 5 units
     for student_layer, teacher_layer in enumerate(layers):
         student, source = f"encoder.layers.{student_layer}", f"encoder.layers.{teacher_layer}"
         for o in range(3):
@@ -176,7 +178,7 @@ def test_select_with_the_preserving_gate_starts_as_the_chosen_entries_of_the_cho
     decoder_layer = {"first": 0, "last": 5}[layer_init]
     width = [0, 2, 4, 6]  # of 8: the first two of head 0, the last two of head 1
     for o in range(4):
-        for i in range(4):  # the encoder's width, which is kept
+        for i in range(4):  # the width of the encoder is unchanged
             expected = teacher[f"decoder.layers.{decoder_layer}.encoder_attn.k_proj.weight"][width[o], i].item()
             assert state["decoder.layers.0.encoder_attn.k_proj.weight"][o, i].item() == pytest.approx(
                 expected, rel=1e-6
@@ -195,7 +197,7 @@ def test_the_preserving_gate_passes_the_transformed_weights_unchanged(build, une
             torch.testing.assert_close(state[name], transformed, rtol=3e-7, atol=0)
 
 
-def test_the_gate_of_ones_starts_as_the_tanh_of_the_transformed_weights(build, tiny_student):
+def test_a_gate_of_ones_starts_from_the_tanh_of_the_transformed_weights(build, tiny_student):
     generator = build(tiny_student, GeneratorConfig(gate_init="ones"))
     state = generator()
     for part in generator.class_generators():
@@ -214,7 +216,7 @@ def test_the_gate_of_ones_starts_as_the_tanh_of_the_transformed_weights(build, t
     ],
     ids=["default", "maps frozen", "layer weights frozen", "no gate", "no gate, maps frozen"],
 )
-def test_a_step_changes_only_what_is_learnt(build, uneven_student, options, trained):
+def test_a_step_changes_only_trained_parameters(build, uneven_student, options, trained):
     generator = build(uneven_student, GeneratorConfig(**options))
     before = {name: weight.clone() for name, weight in generator.state_dict().items()}
     optimiser = torch.optim.SGD([weight for weight in generator.parameters() if weight.requires_grad], lr=0.1)
@@ -269,14 +271,14 @@ def test_autocast_does_not_round_the_weights(build, tiny_student, precision):
 
 
 def test_half_precision_training_starts_from_the_exact_teacher(build, tiny_student):
-    """So what trains in half precision is what export makes of the same parameters in float32."""
+    """Training in half precision therefore sees the weights that export generates in float32."""
     exact = build(tiny_student, GeneratorConfig(), dtype=torch.float32)
     halved = copy.deepcopy(exact).half()
-    exact.load_state_dict(halved.state_dict())  # the checkpoint's parameters; the teacher comes from its own file
+    exact.load_state_dict(halved.state_dict())  # parameters as in a checkpoint; the teacher comes from another file
     assert all(torch.equal(weight.half(), halved()[name]) for name, weight in exact().items())
 
 
-def test_half_precision_training_does_not_round_on_the_way(build, tiny_student):
+def test_half_precision_training_does_not_round_intermediate_results(build, tiny_student):
     exact = build(tiny_student, GeneratorConfig(map_init="xavier", gate_init="ones"), dtype=torch.float32)
     halved = copy.deepcopy(exact).half()
     expected = copy.deepcopy(halved).float()()

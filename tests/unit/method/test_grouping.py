@@ -10,7 +10,7 @@ from weightdistill.method.grouping import group_weights, subsets_of_adjacent_lay
 
 @st.composite
 def depths(draw):
-    """A teacher's depth and a student's that is no deeper."""
+    """Draw the depths of a teacher and of a student that is not deeper."""
     teacher = draw(st.integers(1, 60))
     return teacher, draw(st.integers(1, teacher))
 
@@ -40,19 +40,19 @@ def test_sizes_differ_by_at_most_one_and_longer_subsets_come_first(depth):
         (3, 3, [[0], [1], [2]]),
     ],
 )
-def test_known_cuts(teacher, student, expected):
+def test_known_subsets(teacher, student, expected):
     assert [list(subset) for subset in subsets_of_adjacent_layers(teacher, student)] == expected
 
 
 @given(st.integers(1, 20), st.integers(1, 20))
 def test_a_student_deeper_than_its_teacher_is_refused(teacher, more):
     student = teacher + more
-    with pytest.raises(DistillationError, match=rf"\({teacher}\), but has {student}; choose a shallower"):
+    with pytest.raises(DistillationError, match=rf"\({teacher}\), but is {student}; choose a shallower"):
         subsets_of_adjacent_layers(teacher, student)
 
 
 def test_a_student_without_layers_is_refused():
-    with pytest.raises(DistillationError, match="but has 0"):
+    with pytest.raises(DistillationError, match="but is 0"):
         subsets_of_adjacent_layers(6, 0)
 
 
@@ -93,7 +93,9 @@ def test_classes_that_the_student_lacks_are_left_out(make_state, teacher_shape, 
 
 def test_classes_that_the_teacher_lacks_are_all_named(make_state, teacher_shape, tiny_student):
     student = make_state(tiny_student, pre_norm=True, learned_positions=4)
-    with pytest.raises(DistillationError, match="teacher lacks") as caught:
+    with pytest.raises(
+        DistillationError, match="the teacher must have every weight class of the student, but lacks"
+    ) as caught:
         group_weights(make_state(teacher_shape), student)
     expected = ["layer_norm.weight", "layer_norm.bias", "embed_positions.weight"]
     assert all(f"{stack}.{role}" in str(caught.value) for stack in ("encoder", "decoder") for role in expected)
@@ -101,7 +103,7 @@ def test_classes_that_the_teacher_lacks_are_all_named(make_state, teacher_shape,
 
 
 def test_a_deeper_stack_is_named(make_state, teacher_shape, tiny_student):
-    with pytest.raises(DistillationError, match=r"^decoder: .*\(1\), but has 6"):
+    with pytest.raises(DistillationError, match=r"^decoder: .*\(1\), but is 6"):
         group_weights(make_state(tiny_student), make_state(teacher_shape))
 
 

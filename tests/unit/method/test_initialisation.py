@@ -1,4 +1,4 @@
-"""Start values of maps, layer weights and gates."""
+"""Initial values of maps, layer weights and gates."""
 
 import math
 from dataclasses import replace
@@ -21,7 +21,7 @@ from weightdistill.method.layout import Axis
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_evenly_spaced_indices_are_ordered_within_range_and_at_even_distance(count, of):
+def test_evenly_spaced_indices_are_ordered_within_range_and_equally_far_apart(count, of):
     chosen = evenly_spaced(count, of).tolist()
     assert chosen == [math.floor(position * of / count) for position in range(count)]
     assert chosen == sorted(chosen)
@@ -30,23 +30,25 @@ def test_evenly_spaced_indices_are_ordered_within_range_and_at_even_distance(cou
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))
-def test_select_keeps_heads_whole(heads, head_size, smaller):
+def test_select_keeps_heads_intact(heads, head_size, smaller):
     smaller = min(head_size, smaller)
     selection = select_map(heads * head_size, heads * smaller, heads, heads)
     assert selection.shape == (heads * head_size, heads * smaller)
     for entry in range(heads * smaller):
         (source,) = selection[:, entry].nonzero().flatten().tolist()
         assert selection[source, entry] == 1
-        assert source // head_size == entry // smaller  # the student's head h is made of the teacher's head h
+        assert (
+            source // head_size == entry // smaller
+        )  # head h of the student consists of entries of the teacher's head h
 
 
-def test_select_with_fewer_heads_takes_evenly_spaced_heads_as_they_are():
+def test_select_with_fewer_heads_keeps_evenly_spaced_heads_unchanged():
     selection = select_map(8, 4, teacher_heads=4, student_heads=2)
     assert selection.argmax(dim=0).tolist() == [0, 1, 4, 5]
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
-def test_select_changes_nothing_between_equal_sizes(heads):
+def test_select_is_the_identity_between_equal_sizes(heads):
     assert torch.equal(select_map(8, 8, heads, heads), torch.eye(8))
 
 
@@ -60,7 +62,7 @@ def test_the_residual_projection_is_the_best_of_its_rank():
     np.testing.assert_allclose((projection @ projection.T).numpy(), best, atol=1e-5)
 
 
-def test_the_residual_projection_does_not_depend_on_an_order_or_a_sign_of_the_embeddings():
+def test_the_residual_projection_does_not_depend_on_order_or_sign_of_the_embeddings():
     embeddings = torch.randn(50, 6)
     torch.testing.assert_close(residual_projection(embeddings, 3), residual_projection(-embeddings.flip(0), 3))
 
@@ -92,7 +94,7 @@ def test_the_preserving_gate_undoes_the_tanh_at_every_magnitude():
 
 @pytest.fixture
 def initialise(make_state, teacher_shape, tiny_student):
-    """Makes a map of a method for TINY: the decoder's width 8 becomes 4 with 2 heads, the encoder stays at 4."""
+    """Make a map for TINY: the decoder shrinks from width 8 to 4 with 2 heads; the encoder keeps its width 4."""
     state = make_state(teacher_shape)
 
     def make(method, axis, teacher_size, student_size):
@@ -101,7 +103,7 @@ def initialise(make_state, teacher_shape, tiny_student):
     return make
 
 
-def test_xavier_is_within_its_bound_and_fills_it(initialise):
+def test_xavier_stays_within_its_bound_and_reaches_it(initialise):
     start = initialise("xavier", Axis.DECODER_FFN, 200, 100)
     bound = math.sqrt(6 / 300)
     assert start.shape == (200, 100)
@@ -110,7 +112,7 @@ def test_xavier_is_within_its_bound_and_fills_it(initialise):
 
 
 @pytest.mark.parametrize("method", ["select", "aligned"])
-def test_heads_shrink_where_their_number_stays_and_go_whole_where_it_does_not(
+def test_equally_many_heads_shrink_and_fewer_heads_stay_intact(
     initialise, make_state, teacher_shape, tiny_student, method
 ):
     assert initialise(method, Axis.DECODER_HEADS, 8, 4).argmax(dim=0).tolist() == [0, 2, 4, 6]
@@ -120,7 +122,7 @@ def test_heads_shrink_where_their_number_stays_and_go_whole_where_it_does_not(
     assert initialiser(Axis.DECODER_FFN, 8, 4).argmax(dim=0).tolist() == [0, 2, 4, 6]
 
 
-def test_aligned_uses_one_projection_for_a_residual_stream(initialise, make_state, teacher_shape):
+def test_aligned_uses_one_projection_per_residual_stream(initialise, make_state, teacher_shape):
     embeddings = make_state(teacher_shape)["decoder.embed_tokens.weight"]
     projection = initialise("aligned", Axis.DECODER_RESIDUAL, 8, 4)
     assert torch.equal(projection, residual_projection(embeddings, 4))
@@ -135,6 +137,6 @@ def test_aligned_gains_are_the_diagonal_of_the_projected_gain(initialise):
     torch.testing.assert_close(initialise("aligned", Axis.DECODER_GAIN, 8, 4).T @ torch.ones(8), torch.ones(4))
 
 
-def test_aligned_leaves_a_stream_of_equal_width_alone(initialise):
+def test_aligned_does_not_project_a_stream_of_equal_width(initialise):
     for axis in (Axis.ENCODER_RESIDUAL, Axis.ENCODER_GAIN, Axis.ENCODER_HEADS):
         assert torch.equal(initialise("aligned", axis, 4, 4), torch.eye(4))

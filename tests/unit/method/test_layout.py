@@ -1,4 +1,4 @@
-"""Names of every vintage of fairseq's Transformer, and what their axes mean."""
+"""Parameter names of all fairseq versions, and the meaning of their axes."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ from weightdistill.method.layout import Axis, canonical, parse, require_known
         ("decoder.layernorm_embedding.bias", "decoder.layernorm_embedding.bias", None, (Axis.DECODER_RESIDUAL,)),
     ],
 )
-def test_a_name_says_its_class_layer_and_axes(name, weight_class, layer, axes):
+def test_a_name_is_parsed_into_class_layer_and_axes(name, weight_class, layer, axes):
     meaning = parse(name)
     assert meaning is not None
     assert (meaning.weight_class.name, meaning.layer, meaning.weight_class.axes) == (weight_class, layer, axes)
@@ -67,7 +67,7 @@ def test_a_name_says_its_class_layer_and_axes(name, weight_class, layer, axes):
 @pytest.mark.parametrize(
     "name",
     [
-        "encoder.layers.0.encoder_attn.q_proj.weight",  # only decoders attend to an encoder
+        "encoder.layers.0.encoder_attn.q_proj.weight",  # only decoders have encoder attention
         "encoder.output_projection.weight",
         "decoder.layers.x.fc1.weight",
         "decoder.layers.0.fc1.weight.more",
@@ -78,7 +78,7 @@ def test_a_name_says_its_class_layer_and_axes(name, weight_class, layer, axes):
         "",
     ],
 )
-def test_names_that_no_transformer_has_are_unknown(name):
+def test_names_outside_the_transformer_are_unknown(name):
     assert parse(name) is None
 
 
@@ -104,7 +104,7 @@ def test_only_vocabularies_and_positions_cannot_be_mapped():
         {"pre_norm": True, "learned_positions": 3, "embedding_norm": True},
     ],
 )
-def test_todays_states_pass_unchanged(make_state, teacher_shape, options):
+def test_current_states_pass_unchanged(make_state, teacher_shape, options):
     shape = teacher_shape
     state = make_state(shape, **options)
     result = canonical(state)
@@ -125,7 +125,7 @@ def test_a_fused_projection_is_split_into_q_k_and_v(attention):
 
 
 @pytest.mark.parametrize(
-    ("old", "today"),
+    ("old", "current"),
     [
         ("encoder.layers.5.layer_norms.0.weight", "encoder.layers.5.self_attn_layer_norm.weight"),
         ("encoder.layers.5.layer_norms.1.bias", "encoder.layers.5.final_layer_norm.bias"),
@@ -135,11 +135,11 @@ def test_a_fused_projection_is_split_into_q_k_and_v(attention):
         ("decoder.embed_out", "decoder.output_projection.weight"),
     ],
 )
-def test_names_of_old_versions_become_todays(old, today):
+def test_names_of_old_versions_become_current_ones(old, current):
     weight = torch.ones(2)
     result = canonical({old: weight})
-    assert list(result) == [today]
-    assert result[today] is weight
+    assert list(result) == [current]
+    assert result[current] is weight
 
 
 def test_buffers_are_dropped():

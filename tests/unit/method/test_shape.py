@@ -1,4 +1,4 @@
-"""Shapes, and the named teachers and students."""
+"""Shapes, and the presets of teachers and students."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from weightdistill.method.shape import STUDENTS, TEACHERS, StackShape, Transform
 
 
 @pytest.mark.parametrize("options", [{}, {"pre_norm": True, "learned_positions": 9, "embedding_norm": True}])
-def test_a_shape_is_read_off_a_state(make_state, uneven_student, options):
+def test_a_shape_is_read_from_a_state(make_state, uneven_student, options):
     state = make_state(uneven_student, **options)
     assert TransformerShape.of(state, encoder_heads=2, decoder_heads=2) == uneven_student
 
@@ -63,7 +63,7 @@ def test_teachers_have_the_papers_sizes(preset, encoder, decoder):
     assert TEACHERS[preset] == TransformerShape(StackShape(*encoder), StackShape(*decoder))
 
 
-def test_an_unknown_preset_names_the_known_ones():
+def test_the_error_for_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(DistillationError, match="'huge'") as caught:
         student_shape("huge", TEACHERS["base"])
     assert all(preset in str(caught.value) for preset in STUDENTS)

@@ -1,4 +1,4 @@
-"""Students that start from copied teacher weights, against index arithmetic spelt out here."""
+"""Students initialised from copied teacher weights, compared with explicit index arithmetic."""
 
 import pytest
 import torch
@@ -29,13 +29,13 @@ def test_which_layers_are_copied(strategy, teacher, student, expected):
     assert chosen_layers(strategy, teacher, student) == expected
 
 
-def test_every_second_layer_is_not_enough_for_a_deep_student():
-    with pytest.raises(DistillationError, match="every second one of 6 layers makes 3, but the student has 4; take"):
+def test_every_second_layer_is_too_few_for_a_deep_student():
+    with pytest.raises(DistillationError, match="one-of-two copies 3 of 6 layers, but the student has 4; use spaced"):
         chosen_layers("one-of-two", 6, 4)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_start_gives_every_weight_its_shape(make_state, teacher_shape, tiny_student, name):
+def test_every_initialisation_gives_every_weight_its_shape(make_state, teacher_shape, tiny_student, name):
     teacher, student = make_state(teacher_shape), make_state(tiny_student, seed=1)
     state = initial_student(name, teacher, teacher_shape, student, tiny_student)
     assert {key: weight.shape for key, weight in state.items()} == {key: w.shape for key, w in student.items()}
@@ -45,7 +45,7 @@ def test_every_start_gives_every_weight_its_shape(make_state, teacher_shape, tin
 
 
 def test_selected_and_truncated_widths(make_state, teacher_shape, tiny_student):
-    """The decoder's width 8 becomes 4, on 2 heads: selection takes entries 0 and 2 of each head of 4."""
+    """The decoder shrinks from width 8 to 4 with 2 heads: selection keeps entries 0 and 2 of each head of 4."""
     teacher, student = make_state(teacher_shape), make_state(tiny_student, seed=1)
     layer = f"{Q}.weight".replace("layers.0", "layers.5")
     width, heads = teacher_shape.decoder.width, teacher_shape.decoder.heads
@@ -78,7 +78,7 @@ def test_svd_selects_from_the_closest_matrix_of_the_students_rank(make_state, te
     torch.testing.assert_close(state["decoder.layers.0.fc2.weight"], selected["decoder.layers.0.fc2.weight"])
 
 
-def test_the_generators_start_is_the_generators(make_state, teacher_shape, tiny_student):
+def test_generator_initialisation_equals_an_untrained_generator(make_state, teacher_shape, tiny_student):
     teacher, student = make_state(teacher_shape), make_state(tiny_student, seed=1)
     expected = WeightGenerator(teacher, teacher_shape, student, tiny_student, config=GeneratorConfig()).materialise()
     state = initial_student("generator", teacher, teacher_shape, student, tiny_student)
@@ -86,7 +86,7 @@ def test_the_generators_start_is_the_generators(make_state, teacher_shape, tiny_
 
 
 @pytest.mark.parametrize("name", ["middle:", "centre:select", "middle:wide", "Random"])
-def test_an_unknown_start_is_refused(make_state, teacher_shape, tiny_student, name):
+def test_an_unknown_initialisation_is_refused(make_state, teacher_shape, tiny_student, name):
     teacher, student = make_state(teacher_shape), make_state(tiny_student, seed=1)
     with pytest.raises(DistillationError, match=f"student init must be random, generator, LAYERS .* is '{name}'"):
         initial_student(name, teacher, teacher_shape, student, tiny_student)
