@@ -1,8 +1,8 @@
-"""Averages the weights of checkpoints of one training.
+"""Checkpoint averaging: the mean weights of several checkpoints of one training.
 
     python -m weightdistill.average OUTPUT CHECKPOINT...
 
-The settings are those of the last one; the optimiser's state is left out. Knows nothing about models.
+The settings are those of the last checkpoint; the optimiser state is left out. Knows nothing about models.
 """
 
 import sys
@@ -18,15 +18,20 @@ from weightdistill.errors import DistillationError
 
 
 def average(paths: Sequence[str | Path]) -> dict[str, Any]:
-    """The last checkpoint with the mean of all weights, summed in float32 at least and stored in the weights' own type.
+    """Average the weights of checkpoints.
 
-    Weights that are not floating-point numbers are the last checkpoint's.
+    Args:
+        paths: The checkpoints, in order.
+
+    Returns:
+        The last checkpoint with the mean weights and without the optimiser state. The weights are summed in float32
+        or float64, and stored in their original type. Integers are those of the last checkpoint.
 
     Raises:
-        DistillationError: no checkpoint, one that cannot be read, or one whose weights have other names or shapes.
+        DistillationError: There is no checkpoint, one cannot be read, or their weights differ in names or shapes.
     """
     if not paths:
-        raise DistillationError("an average needs at least one checkpoint; give their paths")
+        raise DistillationError("an average needs at least one checkpoint, but there is none; give their paths")
     sums: dict[str, torch.Tensor] = {}
     state: dict[str, Any] = {}
     for path in tqdm(paths, "averaging", unit="checkpoint", disable=None):
@@ -45,17 +50,17 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
         for name, weight in weights.items():
             exact = weight.to(torch.promote_types(weight.dtype, torch.float32))
             sums[name] = sums[name] + exact if name in sums else exact.clone()
-    means: dict[object, torch.Tensor] = {}  # tied weights stay one
+    means: dict[object, torch.Tensor] = {}  # by memory location, so that tied weights stay tied
     for name, total in sums.items():
         last = state["model"][name]
-        place = last.untyped_storage().data_ptr(), last.storage_offset(), last.shape, last.stride()
-        state["model"][name] = means.setdefault(place, (total / len(paths)).to(last.dtype))
+        location = last.untyped_storage().data_ptr(), last.storage_offset(), last.shape, last.stride()
+        state["model"][name] = means.setdefault(location, (total / len(paths)).to(last.dtype))
     state.pop("last_optimizer_state", None)
     return state
 
 
 def main(arguments: list[str]) -> None:
-    """Write the average of checkpoints; unusable input ends with one line on standard error and exit code 1."""
+    """Run the command line. Unusable input prints one line to standard error and ends with exit code 1."""
     match arguments:
         case [output, *paths] if paths:
             try:

@@ -1,1 +1,1 @@
-"""Scores of translations, their significance, and where two systems differ."""
+"""Scores of translations, their significance, and the sentences and words where systems differ."""

@@ -1,4 +1,4 @@
-"""Where one translation is better than another: by length of the sentence, and by frequency of the word.
+"""Differences between systems by sentence length and by word frequency.
 
 Knows lines of text; nothing about models.
 """
@@ -20,20 +20,20 @@ _TOKENISER = Tokenizer13a()  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True)
 class Bucket:
-    """A range of lengths or frequencies, from `least` to just below `limit` (None: no limit)."""
+    """A range of lengths or frequencies: at least `least`, and less than `limit` (None: no limit)."""
 
     least: int
     limit: int | None
     count: int
-    """Sentences, or reference words, in it."""
+    """Number of sentences, or of reference words, in this range."""
     scores: list[float | None]
-    """Of each system, from 0 to 100; None where nothing is to be scored."""
+    """Score of each system, from 0 to 100; None if there is nothing to score."""
     resampled: NDArray[np.float64] | None = field(default=None, compare=False)
-    """The same of resampled test sets, (resamples, systems); None where none were drawn, or nothing is to be scored."""
+    """Scores on resampled test sets, (resamples, systems); None without resamples or if there is nothing to score."""
 
     @property
     def name(self) -> str:
-        """The range as text."""
+        """Text of the range."""
         if self.limit is None:
             return f"{self.least} and more"
         return str(self.least) if self.limit == self.least + 1 else f"{self.least} to {self.limit - 1}"
@@ -45,17 +45,17 @@ def bleu_by_length(
     edges: Sequence[int] | None = None,
     resamples: int = 0,
 ) -> list[Bucket]:
-    """BLEU of each system over the sentences whose references have so many words.
+    """Compute each system's corpus BLEU separately for sentences of different reference lengths.
 
     Args:
-        systems: translations, a line a sentence.
-        references: their references.
-        edges: the least number of words (in BLEU's own tokenisation) of each bucket, rising; default: fifths of the
-            sentences, as nearly as their lengths allow.
-        resamples: test sets to draw with replacement from the sentences of each bucket.
+        systems: Translations of each system, one sentence per line.
+        references: Reference of each sentence.
+        edges: Lower bound of each bucket in words, in BLEU's tokenisation, ascending. Default: fifths of the sentences,
+            as nearly as the lengths allow.
+        resamples: Number of test sets to draw with replacement from the sentences of each bucket.
 
     Raises:
-        DistillationError: numbers of lines that differ, or edges that do not rise.
+        DistillationError: The numbers of lines differ, or the edges do not ascend.
     """
     lengths = [len(_words(reference)) for reference in references]
     if edges is None:
@@ -67,13 +67,14 @@ def bleu_by_length(
         chosen = [
             index for index, length in enumerate(lengths) if least <= length and (limit is None or length < limit)
         ]
-        own = [references[index] for index in chosen]
+        chosen_references = [references[index] for index in chosen]
         translations = [[system[index] for index in chosen] for system in systems]
-        # "force" only silences a warning at text that looks tokenised
+        # "force" only silences a warning about text that looks tokenised.
         scores: list[float | None] = [
-            BLEU(force=True).corpus_score(lines, [own]).score if chosen else None for lines in translations
+            BLEU(force=True).corpus_score(lines, [chosen_references]).score if chosen else None
+            for lines in translations
         ]
-        resampled = resampled_bleu(translations, [own], resamples) if chosen and resamples else None
+        resampled = resampled_bleu(translations, [chosen_references], resamples) if chosen and resamples else None
         buckets.append(Bucket(least, limit, len(chosen), scores, resampled))
     return buckets
 
@@ -85,51 +86,56 @@ def word_f1_by_frequency(
     edges: Sequence[int] = (0, 1, 5, 20, 100, 1000),
     resamples: int = 0,
 ) -> list[Bucket]:
-    """How well each system translates words that the training data have so often: F1 of words, case and all.
+    """Compute each system's word F1, separately for words of different frequencies in the training data.
 
-    A word of a translation is right where its reference has it as often in that sentence. As compare-mt does (Neubig et
-    al., 2019).
+    Case matters. Within a sentence, a word counts as correct at most as often as the reference has it, as in compare-mt
+    (Neubig et al., 2019).
 
     Args:
-        systems: translations, a line a sentence.
-        references: their references.
-        training: target side of the training data.
-        edges: the least frequency of each bucket, rising.
-        resamples: test sets to draw with replacement from the sentences.
+        systems: Translations of each system, one sentence per line.
+        references: Reference of each sentence.
+        training: Target side of the training data.
+        edges: Lower bound of each bucket, ascending.
+        resamples: Number of test sets to draw with replacement from the sentences.
 
     Raises:
-        DistillationError: numbers of lines that differ, or edges that do not rise.
+        DistillationError: The numbers of lines differ, or the edges do not ascend.
     """
     _require(systems, references, edges)
     frequencies = Counter(word for line in training for word in _words(line))
-    wanted = [Counter(_words(line)) for line in references]
-    found = [[Counter(_words(line)) for line in system] for system in systems]
+    reference_counts = [Counter(_words(line)) for line in references]
+    system_counts = [[Counter(_words(line)) for line in system] for system in systems]
     buckets = []
     for least, limit in _ranges(edges):
 
-        def own(words: Counter[str], least: int = least, limit: int | None = limit) -> int:
+        def count(words: Counter[str], least: int = least, limit: int | None = limit) -> int:
+            """Count the words whose frequency is in this range."""
             return sum(
-                count
-                for word, count in words.items()
+                number
+                for word, number in words.items()
                 if least <= frequencies[word] and (limit is None or frequencies[word] < limit)
             )
 
-        of_references = [own(words) for words in wanted]
-        right = np.array(
-            [[own(ours & theirs) for ours, theirs in zip(system, wanted, strict=True)] for system in found], dtype=float
+        in_references = [count(words) for words in reference_counts]
+        correct = np.array(
+            [
+                [count(words & expected) for words, expected in zip(counts, reference_counts, strict=True)]
+                for counts in system_counts
+            ],
+            dtype=float,
         )  # (systems, sentences)
-        total = np.array([list(map(own, system)) for system in found], dtype=float) + of_references
+        total = np.array([list(map(count, counts)) for counts in system_counts], dtype=float) + in_references
         scores: list[float | None] = [
             float(200 * hits.sum() / words.sum()) if words.any() else None
-            for hits, words in zip(right, total, strict=True)
+            for hits, words in zip(correct, total, strict=True)
         ]
-        resampled = 200 * resampled_shares(right, total, resamples) if resamples else None
-        buckets.append(Bucket(least, limit, sum(of_references), scores, resampled))
+        resampled = 200 * resampled_shares(correct, total, resamples) if resamples else None
+        buckets.append(Bucket(least, limit, sum(in_references), scores, resampled))
     return buckets
 
 
 def _words(line: str) -> list[str]:
-    """The words that BLEU counts."""
+    """Split a line into the tokens that BLEU counts."""
     return str(_TOKENISER(line)).split()
 
 
@@ -141,8 +147,8 @@ def _require(systems: Sequence[Sequence[str]], references: Sequence[str], edges:
     for number, system in enumerate(systems):
         if len(system) != len(references):
             raise DistillationError(
-                f"every system must have the {len(references)} lines of the references, but number {number} has "
-                f"{len(system)}"
+                f"every system must have {len(references)} lines like the references, but system {number} has "
+                f"{len(system)}; translate the whole set again"
             )
     if not edges or list(edges) != sorted(set(edges)):
-        raise DistillationError(f"edges of buckets must rise, but are {', '.join(map(str, edges))}")
+        raise DistillationError(f"edges of buckets must ascend, but are {', '.join(map(str, edges))}; sort them")

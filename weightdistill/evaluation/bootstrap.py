@@ -1,7 +1,7 @@
-"""Scores of resampled test sets: what other sentences of the same kind might have given (Koehn, 2004).
+"""Bootstrap resampling: scores on test sets drawn with replacement from the given one (Koehn, 2004).
 
-The resamples of one call are the same for all its systems, so that differences between systems are paired. Knows lines
-of text and counts; nothing about models.
+All systems of one call are scored on the same resamples, so that differences between systems are paired. Knows lines of
+text and counts; nothing about models.
 """
 
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 
 SEED = 12345
-"""The same resamples in every call, sacrebleu's default seed."""
-_ORDER = 4  # BLEU's longest n-grams
+"""Seed of every call, so that all calls draw the same resamples; sacrebleu's default."""
+_ORDER = 4  # length of BLEU's longest n-grams
 
 
 def resampled_bleu(
     systems: Sequence[Sequence[str]], references: Sequence[Sequence[str]], resamples: int
 ) -> NDArray[np.float64]:
-    """BLEU of each system on test sets drawn from this one with replacement.
+    """Compute the BLEU of each system on resampled test sets.
 
     Args:
-        systems: Translations, a line a sentence.
-        references: One or several translations of the same sentences by people.
+        systems: Translations of each system, one sentence per line.
+        references: One or several reference translations of the same sentences.
         resamples: Number of test sets to draw.
 
     Returns:
-        BLEU, (resamples, systems).
+        BLEU of shape (resamples, systems).
     """
     drawn = _draws(len(references[0]), resamples)
     scores = np.empty((resamples, len(systems)))
@@ -40,15 +40,15 @@ def resampled_bleu(
 
 
 def resampled_shares(right: NDArray[np.float64], total: NDArray[np.float64], resamples: int) -> NDArray[np.float64]:
-    """The sum of one count over the sum of another on test sets drawn from this one with replacement.
+    """Compute a ratio of two summed counts, for each system on resampled test sets.
 
     Args:
-        right: Counts of the numerator, (systems, sentences).
-        total: Counts of the denominator, (systems, sentences).
+        right: Counts of the numerator, shape (systems, sentences).
+        total: Counts of the denominator, shape (systems, sentences).
         resamples: Number of test sets to draw.
 
     Returns:
-        Shares, (resamples, systems); NaN where a test set has nothing to count.
+        Ratios of shape (resamples, systems); NaN if a test set has nothing to count.
     """
     drawn = _draws(right.shape[1], resamples)
     with np.errstate(invalid="ignore"):
@@ -57,13 +57,13 @@ def resampled_shares(right: NDArray[np.float64], total: NDArray[np.float64], res
 
 
 def _draws(sentences: int, resamples: int) -> NDArray[np.float64]:
-    """How often each resample has each sentence, (resamples, sentences)."""
+    """Draw how often each resample contains each sentence, shape (resamples, sentences)."""
     generator = np.random.default_rng(SEED)
     return generator.multinomial(sentences, np.full(sentences, 1 / sentences), resamples).astype(np.float64)
 
 
 def _bleu_counts(system: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """What BLEU adds up over the sentences: correct and all n-grams by order, lengths of translation and reference."""
-    scorer = BLEU(effective_order=True)  # counts are the same; it spares a warning at each sentence
+    """Return BLEU's counts per sentence: correct and total n-grams by order, lengths of translation and reference."""
+    scorer = BLEU(effective_order=True)  # does not change the counts, but avoids a warning per sentence
     scores = [scorer.sentence_score(line, lines) for line, *lines in zip(system, *references, strict=True)]
     return np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores], dtype=float)

@@ -1,4 +1,4 @@
-"""Scores of single translations by a COMET model (Rei et al., 2020), if its package is there."""
+"""Segment scores of a COMET model (Rei et al., 2020), if its package is installed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +11,23 @@ from weightdistill.errors import DistillationError
 
 
 def require_comet(model: Path) -> Any:
-    """COMET's package, where it and the checkpoint of a model are there.
+    """Import COMET's package, and check that the model exists.
+
+    Args:
+        model: Checkpoint of the model.
+
+    Returns:
+        The package.
 
     Raises:
-        DistillationError: one is not.
+        DistillationError: The package is not installed, or the checkpoint does not exist.
     """
     try:
         import comet
     except ImportError as error:
-        raise DistillationError("COMET needs the package unbabel-comet; install it, or leave the metric out") from error
+        raise DistillationError("COMET needs the package unbabel-comet; install it, or leave out the metric") from error
     if not model.is_file():
-        raise DistillationError(f"{model}: no such file; COMET needs the checkpoint of a model")
+        raise DistillationError(f"COMET needs the checkpoint of a model, but {model} does not exist; give its path")
     return comet
 
 
@@ -31,24 +37,24 @@ def segment_scores(
     """Score every translation of every system.
 
     Args:
-        systems: translations of each, in the order of the sources.
-        references: one or several translations of the same sources.
-        sources: what was translated.
-        model: checkpoint of the model.
+        systems: Translations of each system, in the order of the sources.
+        references: One or several reference translations of the sources.
+        sources: Source sentences.
+        model: Checkpoint of the model.
 
     Returns:
-        For each system an array (sentences,) of scores times 100, means over the references; and a signature.
+        An array (sentences,) for each system, with scores times 100, averaged over the references; and a signature.
 
     Raises:
-        DistillationError: the package or the checkpoint is not there.
+        DistillationError: The package is not installed, or the checkpoint does not exist.
     """
     comet = require_comet(model)
     loaded = comet.load_from_checkpoint(str(model))
     scores = []
     for translations in systems:
-        of_references = []
+        by_reference = []
         for reference in references:
             data = [{"src": s, "mt": t, "ref": r} for s, t, r in zip(sources, translations, reference, strict=True)]
-            of_references.append(loaded.predict(data, batch_size=16, gpus=int(torch.cuda.is_available())).scores)
-        scores.append(100 * np.mean(of_references, axis=0))
+            by_reference.append(loaded.predict(data, batch_size=16, gpus=int(torch.cuda.is_available())).scores)
+        scores.append(100 * np.mean(by_reference, axis=0))
     return scores, f"nrefs:{len(references)}|model:{model.stem}|version:{comet.__version__}"

@@ -1,65 +1,58 @@
-"""Scores translations: BLEU, chrF, chrF++ and TER by sacrebleu, COMET, and their significance against the first system.
+"""Scores of translations (BLEU, chrF, chrF++ and TER by sacrebleu; COMET), with significance tests.
 
-Knows text files, one sentence a line; nothing about models, subwords or fairseq.
+Knows text files with one sentence per line; nothing about models, subwords or fairseq.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
-from sacrebleu.significance import PairedTest, Result
 
 from weightdistill.errors import DistillationError
 from weightdistill.evaluation.comet import require_comet, segment_scores
+from weightdistill.evaluation.significance import TESTS, Significance, paired_tests, resampling_seed, segment_tests
 from weightdistill.files import read_lines
 from weightdistill.tables import text_table
 
-DEFAULT_SEED = 12345
-"""Seed of the resamples where the environment variable SACREBLEU_SEED is not set; the same as sacrebleu's."""
 METRICS: Mapping[str, str] = {"bleu": "BLEU", "chrf": "chrF", "chrf++": "chrF++", "ter": "TER", "comet": "COMET"}
-"""Titles of the metrics. Of TER less is better."""
-TESTS: Mapping[str, str] = {"bootstrap": "bs", "randomisation": "ar"}
-"""Paired tests and sacrebleu's names of them: bootstrap (Koehn, 2004), approximate randomisation (Riezler, 2005)."""
+"""Titles of the metrics. For TER, lower is better."""
 SMOOTHING = tuple(BLEU.SMOOTH_DEFAULTS)
-"""What BLEU does where no n-gram fits. `none` is the definition of multi-bleu.perl."""
+"""BLEU's smoothing when no n-gram matches. `none` is the definition in multi-bleu.perl."""
 MOSES = "moses:"
-"""Prefix of a tokeniser of sacremoses, as in `moses:de`."""
+"""Prefix of sacremoses' tokenisers, as in `moses:de`."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How translations are scored."""
+    """How translations are scored.
+
+    Raises:
+        DistillationError: A value is out of range.
+    """
 
     metrics: tuple[str, ...] = ("bleu", "chrf")
     """Names of METRICS."""
     lowercase: bool = False
-    """Ignore case, in every metric but COMET."""
+    """Ignore case in all metrics except COMET."""
     tokenize: str = "13a"
-    """BLEU's tokeniser: a name of sacrebleu's, or `moses:LANG` for sacremoses, which splits at hyphens too."""
+    """BLEU's tokeniser: one of sacrebleu's, or `moses:LANG` for sacremoses with aggressive hyphen splitting."""
     smooth: str = "exp"
-    """BLEU's smoothing, one of SMOOTHING. With `moses:LANG` or `none` as the tokeniser and without smoothing, BLEU is
-    that of Moses' multi-bleu.perl; in lower case, of multi-bleu.perl -lc."""
+    """BLEU's smoothing, one of SMOOTHING. With the tokeniser `moses:LANG` or `none` and without smoothing, BLEU equals
+    that of Moses' multi-bleu.perl (with `lowercase`, of multi-bleu.perl -lc)."""
     resamples: int = 0
-    """Resamples of the paired test against the first system, 0 for none."""
+    """Resamples of the paired test against the first system; 0 for no test."""
     test: str = "bootstrap"
     """One of TESTS."""
     comet: Path | None = None
-    """Checkpoint of a COMET model, for the metric of that name."""
+    """Checkpoint of a COMET model, for the metric `comet`."""
 
     def __post_init__(self) -> None:
-        """Check all values.
-
-        Raises:
-            DistillationError: one is out of its range.
-        """
         rules = (
             *(("metric", metric, tuple(METRICS)) for metric in self.metrics),
             ("smooth", self.smooth, SMOOTHING),
@@ -69,40 +62,47 @@ class Settings:
             if value not in choices:
                 raise DistillationError(f"{name} must be one of {', '.join(choices)}, but is {value!r}")
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
-            raise DistillationError(f"metrics must be named once each, but are {', '.join(self.metrics) or 'none'}")
+            raise DistillationError(
+                f"metrics must be one or more different ones, but are {', '.join(self.metrics) or 'none'}"
+            )
         if not self.tokenize.startswith(MOSES) and self.tokenize not in BLEU.TOKENIZERS:
             raise DistillationError(
                 f"tokenize must be one of {', '.join(BLEU.TOKENIZERS)} or {MOSES}LANG, but is {self.tokenize!r}"
             )
         if self.resamples < 0:
-            raise DistillationError(f"resamples must be 0 or more, but are {self.resamples}")
+            raise DistillationError(f"resamples must be 0 or more, but are {self.resamples}; give 0 for no test")
         if ("comet" in self.metrics) != (self.comet is not None):
-            raise DistillationError("COMET is a metric with a model; give both, or neither")
+            raise DistillationError(
+                "the metric comet and the checkpoint of its model belong together; give both or neither"
+            )
 
     def steps(self, systems: int) -> int:
-        """Count the calls of `progress` while so many systems are evaluated: paired tests of sacrebleu's metrics."""
+        """Count the calls of `progress` during an evaluation of so many systems: the tests of sacrebleu's metrics."""
         return max(1, systems - 1) * sum(metric != "comet" for metric in self.metrics)
 
 
 @dataclass(frozen=True)
 class MetricScore:
-    """One system's score by one metric on its usual scale; COMET's times 100."""
+    """One system's score by one metric, on its usual scale; COMET times 100."""
 
     score: float
     signature: str
-    """sacrebleu's: everything that somebody needs to get this number again."""
+    """sacrebleu's signature: all settings needed to reproduce the score."""
     mean: float | None = None
-    """Mean over the bootstrap's resamples."""
+    """See `Significance`; None without a test."""
     half_interval: float | None = None
-    """Half the width of the bootstrap's 95% confidence interval."""
+    """See `Significance`; None without a test."""
     p_value: float | None = None
-    """Of the paired test against the first system, of one side with the bootstrap and of both with randomisation; None
-    for the first itself, and without a test."""
+    """See `Significance`; None without a test."""
+
+    def tested(self, significance: Significance) -> "MetricScore":
+        """Return the score with the result of its paired test."""
+        return replace(self, **asdict(significance))
 
 
 @dataclass(frozen=True)
 class SystemScore:
-    """All scores of one system, by metric."""
+    """Scores of one system, by metric."""
 
     name: str
     metrics: Mapping[str, MetricScore]
@@ -110,20 +110,20 @@ class SystemScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one or several systems on the same references. The first one is the baseline of the paired test."""
+    """Scores of one or several systems on the same references. The first system is the baseline of the paired test."""
 
     references: list[str]
     sentences: int
     resamples: int
-    """Resamples of the paired test; 0 where there was none."""
+    """Resamples of the paired test; 0 without a test."""
     test: str | None
-    """The paired test; None where there was none."""
+    """Name of the paired test; None without a test."""
     seed: int | None
-    """Its seed; None where there was none."""
+    """Seed of the test; None without a test."""
     systems: list[SystemScore]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain dictionaries, lists, strings and numbers, for JSON; metrics beside the system's name."""
+        """Convert to dictionaries, lists, strings and numbers, for JSON. Metrics stand beside the system's name."""
         systems = [
             {"name": system.name} | {metric: asdict(score) for metric, score in system.metrics.items()}
             for system in self.systems
@@ -138,9 +138,9 @@ class Evaluation:
         lines = [text_table(headings, rows)]
         if self.test:
             interval = "± half of the 95% interval; " if self.test == "bootstrap" else ""
-            side = "one side" if self.test == "bootstrap" else "both sides"
+            sides = "one-sided" if self.test == "bootstrap" else "two-sided"
             lines.append(
-                f"{interval}p: paired {self.test} against the first, {side}, {self.resamples} resamples, "
+                f"{interval}p: paired {self.test} against the first system, {sides}, {self.resamples} resamples, "
                 f"seed {self.seed}"
             )
         lines += [f"{METRICS[metric]} signature: {score.signature}" for metric, score in first.metrics.items()]
@@ -155,27 +155,28 @@ def evaluate_files(
     source: str | Path | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> Evaluation:
-    """Score files of detokenised text, one sentence a line.
+    """Score files of detokenised text, one sentence per line.
 
     Args:
-        hypotheses: one file a system; the first is the baseline of the paired test.
-        references: one or several files, each a translation of the same sentences.
-        settings: metrics, their options, and the paired test.
-        source: what was translated, for COMET.
-        progress: called after the test of each system but the first, which takes long.
+        hypotheses: One file per system; the first is the baseline of the paired test.
+        references: One or several reference translations of the same sentences.
+        settings: Metrics, their options, and the paired test.
+        source: Source text, for COMET.
+        progress: Called after each paired test, which takes long.
 
     Raises:
-        DistillationError: as `read_lines` and `evaluate`, or files whose numbers of lines differ; both are named.
+        DistillationError: A file cannot be read, or two files differ in their number of lines (both are named). Also
+            see `evaluate`.
     """
     if not hypotheses or not references:
-        raise DistillationError("scoring needs at least one file of hypotheses and one of references")
+        raise DistillationError("scoring needs at least one file of hypotheses and one of references; name both")
     reference_lines = [read_lines(path) for path in references]
     sentences = len(reference_lines[0])
     for path, lines in zip(references[1:], reference_lines[1:], strict=True):
         if len(lines) != sentences:
             raise DistillationError(
                 f"references must have the same number of lines, but {references[0]} has {sentences} and {path} "
-                f"has {len(lines)}"
+                f"has {len(lines)}; name references of one test set"
             )
     systems = []
     for path in hypotheses:
@@ -205,11 +206,19 @@ def evaluate(
     sources: Sequence[str] | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> Evaluation:
-    """Score systems, given as (name, sentences), on the same references; the other arguments as `evaluate_files`.
+    """Score systems on the same references.
+
+    Args:
+        systems: Name and sentences of each system; the first is the baseline of the paired test.
+        references: One or several reference translations of the same sentences.
+        settings: Metrics, their options, and the paired test.
+        reference_names: Names of the references, to be recorded.
+        sources: Source sentences, for COMET.
+        progress: Called after each paired test, which takes long.
 
     Raises:
-        DistillationError: numbers of sentences that differ, a tokeniser or model that cannot be used, or a
-            SACREBLEU_SEED that does not give the same resamples each time.
+        DistillationError: The numbers of sentences differ, a tokeniser or model cannot be used, or SACREBLEU_SEED does
+            not make the resamples reproducible.
     """
     settings = settings or Settings()
     sentences = len(references[0])
@@ -217,29 +226,29 @@ def evaluate(
     for name, lines in [*sides, *([("the source", sources)] if sources is not None else [])]:
         if len(lines) != sentences:
             raise DistillationError(
-                f"every system and reference must have {sentences} sentences, as the first reference, but {name} "
-                f"has {len(lines)}"
+                f"every system and reference must have {sentences} sentences like the first reference, but {name} "
+                f"has {len(lines)}; use the sentences of one test set"
             )
-    seed = _seed() if settings.resamples else None
-    if settings.comet is not None:  # what it lacks is said before the other metrics' tests, which take long
+    seed = resampling_seed() if settings.resamples else None
+    if settings.comet is not None:  # checked before the tests of the other metrics, which take long
         if sources is None:
-            raise DistillationError("COMET reads the source as well; name its file")
+            raise DistillationError("COMET needs the source text; name its file with --source")
         require_comet(settings.comet)
     scores: list[dict[str, MetricScore]] = [{} for _ in systems]
     for metric in settings.metrics:
         if metric == "comet" and sources is not None and settings.comet is not None:
-            found = _comet(systems, references, sources, settings.comet, settings, seed)
+            metric_scores = _comet(systems, references, sources, settings.comet, settings, seed)
         else:
-            found = _sacrebleu(metric, systems, references, settings, progress)
-        for own, score in zip(scores, found, strict=True):
-            own[metric] = score
+            metric_scores = _sacrebleu(metric, systems, references, settings, progress)
+        for system_scores, score in zip(scores, metric_scores, strict=True):
+            system_scores[metric] = score
     return Evaluation(
         references=list(reference_names) or [f"reference {index + 1}" for index in range(len(references))],
         sentences=sentences,
         resamples=settings.resamples,
         test=settings.test if settings.resamples else None,
         seed=seed,
-        systems=[SystemScore(name, own) for (name, _), own in zip(systems, scores, strict=True)],
+        systems=[SystemScore(name, by_metric) for (name, _), by_metric in zip(systems, scores, strict=True)],
     )
 
 
@@ -259,21 +268,18 @@ def _sacrebleu(
     results = [scorer.corpus_score(lines, None) for _, lines in systems]
     signature = str(scorer.get_signature()) + suffix
     scores = [MetricScore(result.score, signature) for result in results]
-    if settings.resamples:
-        baseline = scores[0]
-        for index in range(1, max(2, len(systems))):
-            pair = [systems[0], *systems[index : index + 1]]
-            test = PairedTest(
-                pair, {metric: scorer}, None, test_type=TESTS[settings.test], n_samples=settings.resamples
-            )
-            _, columns = test()
-            (column,) = (column for name, column in columns.items() if name != "System")
-            fold = str.lower if settings.lowercase else str
-            different = sum(fold(own) != fold(first) for own, first in zip(pair[-1][1], pair[0][1], strict=True))
-            for place, result in zip((0, index), column, strict=False):
-                scores[place] = _with_test(scores[place], result, baseline, settings.test, different)
-            progress()
-    return scores
+    if not settings.resamples:
+        return scores
+    significances = paired_tests(
+        scorer,
+        [lines for _, lines in systems],
+        [score.score for score in scores],
+        test=settings.test,
+        resamples=settings.resamples,
+        lowercase=settings.lowercase,
+        progress=progress,
+    )
+    return [score.tested(significance) for score, significance in zip(scores, significances, strict=True)]
 
 
 def _scorer(metric: str, settings: Settings, references: Sequence[Sequence[str]]) -> Metric:
@@ -283,7 +289,7 @@ def _scorer(metric: str, settings: Settings, references: Sequence[Sequence[str]]
         return CHRF(lowercase=settings.lowercase, word_order=2 if metric == "chrf++" else 0, references=references)
     tokenize = "none" if settings.tokenize.startswith(MOSES) else settings.tokenize
     try:
-        # "force" only silences a warning at text that looks tokenised, which that of Moses is
+        # "force" only silences a warning about tokenised text, which is intended here.
         return BLEU(
             lowercase=settings.lowercase,
             tokenize=tokenize,
@@ -292,11 +298,11 @@ def _scorer(metric: str, settings: Settings, references: Sequence[Sequence[str]]
             references=references,
         )
     except (ImportError, RuntimeError) as error:
-        raise DistillationError(f"tokeniser {tokenize!r} cannot be used: {error}") from error
+        raise DistillationError(f"tokeniser {tokenize!r} cannot be used: {error}; choose another") from error
 
 
 def _moses(language: str) -> tuple[Callable[[str], str], str]:
-    """Moses' tokeniser with splits at hyphens, as papers that score tokenised text use it; and its signature."""
+    """Return Moses' tokeniser with aggressive hyphen splitting, as in papers on tokenised BLEU, and its signature."""
     try:
         import sacremoses
     except ImportError as error:
@@ -314,63 +320,13 @@ def _comet(
     settings: Settings,
     seed: int | None,
 ) -> list[MetricScore]:
-    """Mean of the segments' scores."""
+    """Score by the mean over segments."""
     segments, signature = segment_scores([lines for _, lines in systems], references, sources, model)
-    scores = [MetricScore(float(own.mean()), signature) for own in segments]
-    if settings.resamples:
-        generator = np.random.default_rng(seed)
-        count = len(segments[0])
-        if settings.test == "bootstrap":
-            weights = generator.multinomial(count, [1 / count] * count, settings.resamples) / count
-        else:
-            weights = generator.choice((-1.0, 1.0), (settings.resamples, count)) / count
-        for index, own in enumerate(segments):
-            scores[index] = _with_resamples(scores[index], own, segments[0], weights, index == 0, settings.test)
-    return scores
-
-
-def _with_resamples(score: MetricScore, own: Any, first: Any, weights: Any, is_first: bool, test: str) -> MetricScore:
-    """The paired test on means of segments' scores; p-values of the side that sacrebleu counts."""
-    if test == "bootstrap":
-        means = weights @ own
-        low, high = np.quantile(means, (0.025, 0.975))
-        score = replace(score, mean=float(means.mean()), half_interval=float(high - low) / 2)
-    if is_first:
-        return score
-    observed = float((own - first).mean())
-    differences = weights @ (own - first)  # (resamples,)
-    # bootstrap: further on the observed side than chance has it; randomisation: on either side
-    differences = np.sign(observed) * (differences - differences.mean()) if test == "bootstrap" else abs(differences)
-    larger = int((differences >= abs(observed) * (1 - 1e-9)).sum())  # sums in another order are not quite equal
-    return replace(score, p_value=(larger + 1) / (len(differences) + 1))
-
-
-def _seed() -> int:
-    """The seed that sacrebleu will use. It takes 0 and `none` for "no seed", and no result is repeatable then."""
-    value = os.environ.get("SACREBLEU_SEED", str(DEFAULT_SEED))
-    if not value.isdecimal() or int(value) == 0:
-        raise DistillationError(f"SACREBLEU_SEED must be a positive whole number, but is {value!r}; change or unset it")
-    return int(value)
-
-
-def _with_test(
-    score: MetricScore, result: str | Result, baseline: MetricScore, test: str, different: int
-) -> MetricScore:
-    """What sacrebleu found for a system whose translations differ from the baseline's in so many sentences."""
-    if isinstance(result, str):
-        raise TypeError(f"sacrebleu returned {result!r} where a result belongs")
-    p_value = result.p_value
-    if p_value is not None and score.score == baseline.score:
-        p_value = 1.0  # of two equal systems sacrebleu says the smallest p there is, since it counts larger differences
-    elif p_value is not None and test == "randomisation":
-        # for the same reason it leaves out the two of all 2^n assignments that give what was observed, or its mirror
-        p_value = max(p_value, 2.0 ** (1 - different))
-    return replace(
-        score,
-        mean=None if result.mean is None else float(result.mean),
-        half_interval=None if result.ci is None else float(result.ci),
-        p_value=p_value,
-    )
+    scores = [MetricScore(float(system_segments.mean()), signature) for system_segments in segments]
+    if seed is None:
+        return scores
+    significances = segment_tests(segments, test=settings.test, resamples=settings.resamples, seed=seed)
+    return [score.tested(significance) for score, significance in zip(scores, significances, strict=True)]
 
 
 def _cell(score: MetricScore) -> str:

@@ -1,4 +1,4 @@
-"""Scores by length and by frequency, on lines small enough to count by hand."""
+"""Scores by length and by frequency, on lines short enough to count by hand."""
 
 import pytest
 import sacrebleu
@@ -11,7 +11,7 @@ GOOD = list(REFERENCES)
 BAD = ["the cat sat on the mat .", "a dog ran away .", "the fish", "the bird sang all day , it did ."]
 
 
-def test_each_length_is_scored_as_a_corpus_of_its_own():
+def test_each_length_is_scored_as_a_separate_corpus():
     short, middle, long = bleu_by_length([GOOD, BAD], REFERENCES, edges=(1, 5, 8))
     assert (short.name, middle.name, long.name) == ("1 to 4", "5 to 7", "8 and more")
     assert [bucket.count for bucket in (short, middle, long)] == [1, 2, 1]
@@ -20,30 +20,32 @@ def test_each_length_is_scored_as_a_corpus_of_its_own():
     assert bleu_by_length([GOOD], REFERENCES, edges=(50,))[0].scores == [None]
 
 
-def test_lengths_are_cut_into_fifths_of_the_sentences() -> None:
+def test_default_lengths_are_fifths_of_the_sentences() -> None:
     lines = ["a " * length for length in (30, *range(1, 20))]
     buckets = bleu_by_length([lines], lines)
     assert [(bucket.least, bucket.count) for bucket in buckets] == [(1, 4), (5, 4), (9, 4), (13, 4), (17, 4)]
     assert [bucket.least for bucket in bleu_by_length([["a b"] * 3], ["a b"] * 3)] == [2]
 
 
-def test_words_are_right_as_often_as_their_reference_has_them():
-    """Frequencies: the 3, bird 2, others below; `a` and `mat` never."""
+def test_a_word_is_correct_at_most_as_often_as_the_reference_has_it():
+    """Frequencies in the training data: the 3, bird 2, cat 1; `a` and `mat` do not occur."""
     training = ["the the the bird bird cat"]
     never, seldom, often = word_f1_by_frequency([GOOD, BAD], REFERENCES, training, edges=(0, 1, 3))
     assert (never.name, seldom.name, often.name) == ("0", "1 to 2", "3 and more")
     assert often.count == 3 and often.scores[0] == 100
-    # `the`: the references have it 1, 1, 0, 1 times, the translations 2, 0, 1, 1: two are right
+    # `the` occurs 1, 1, 0, 1 times in the references and 2, 0, 1, 1 times in the translations: two are correct
     assert often.scores[1] == pytest.approx(100 * 2 * 2 / (3 + 4))
-    # cat 1 and bird 2 in the references; cat 1 and bird 1 in the translations
+    # cat 1 and bird 2 times in the references; cat 1 and bird 1 times in the translations
     assert (seldom.count, seldom.scores[1]) == (3, pytest.approx(100 * 2 * 2 / (3 + 2)))
     assert sum(bucket.count for bucket in (never, seldom, often)) == sum(len(line.split()) for line in REFERENCES)
 
 
 def test_impossible_input_is_refused():
-    with pytest.raises(DistillationError, match="every system must have the 4 lines of the references, but number 1"):
+    with pytest.raises(
+        DistillationError, match="every system must have 4 lines like the references, but system 1 has 3"
+    ):
         bleu_by_length([GOOD, BAD[:3]], REFERENCES)
-    with pytest.raises(DistillationError, match="edges of buckets must rise, but are 5, 1"):
+    with pytest.raises(DistillationError, match="edges of buckets must ascend, but are 5, 1"):
         word_f1_by_frequency([GOOD], REFERENCES, GOOD, edges=(5, 1))
 
 

@@ -1,4 +1,4 @@
-"""Scores equal sacrebleu's own, and unusable text is refused by name."""
+"""Scores equal those of the sacrebleu command, significance tests are sound, and unusable input is named."""
 
 import json
 import math
@@ -50,13 +50,13 @@ def test_a_second_reference_can_only_help() -> None:
     assert one.metrics["bleu"].score < 100 and two.metrics["bleu"].score == pytest.approx(100)
 
 
-def test_tokenizer_is_used_and_named() -> None:
+def test_the_tokeniser_is_used_and_named() -> None:
     system = evaluate([("hyp", CLOSE)], [REFERENCE], Settings(tokenize="char")).systems[0]
     assert "tok:char" in system.metrics["bleu"].signature
     assert system.metrics["bleu"].score != evaluate([("hyp", CLOSE)], [REFERENCE]).systems[0].metrics["bleu"].score
 
 
-def test_bootstrap_tells_unequal_systems_apart_and_equal_ones_not() -> None:
+def test_the_bootstrap_distinguishes_unequal_systems_but_not_equal_ones() -> None:
     result = evaluate([("base", CLOSE), ("equal", CLOSE), ("worse", FAR)], [REFERENCE], Settings(resamples=200))
     base, equal, worse = result.systems
     assert base.metrics["bleu"].p_value is None and base.metrics["bleu"].half_interval is not None
@@ -66,7 +66,7 @@ def test_bootstrap_tells_unequal_systems_apart_and_equal_ones_not() -> None:
     assert "200 resamples, seed 12345" in result.table()
 
 
-def test_bootstrap_repeats_and_its_seed_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bootstrap_is_reproducible_and_its_seed_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SACREBLEU_SEED", "7")
     results = [evaluate([("a", CLOSE), ("b", FAR)], [REFERENCE], Settings(resamples=50)) for _ in range(2)]
     assert results[0] == results[1]
@@ -74,19 +74,19 @@ def test_bootstrap_repeats_and_its_seed_is_recorded(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("seed", ["0", "none", "-3"])
-def test_seed_that_would_not_repeat_is_refused(monkeypatch: pytest.MonkeyPatch, seed: str) -> None:
+def test_a_seed_that_is_not_reproducible_is_refused(monkeypatch: pytest.MonkeyPatch, seed: str) -> None:
     monkeypatch.setenv("SACREBLEU_SEED", seed)
     with pytest.raises(DistillationError, match=f"SACREBLEU_SEED must be a positive whole number, but is '{seed}'"):
         evaluate([("a", CLOSE), ("b", FAR)], [REFERENCE], Settings(resamples=50))
 
 
-def test_another_number_of_hypotheses_names_both_files_and_counts(tmp_path: Path) -> None:
+def test_a_wrong_number_of_hypotheses_is_reported_with_both_files_and_counts(tmp_path: Path) -> None:
     hypotheses, reference = write(tmp_path / "hyp.txt", FAR[:-1]), write(tmp_path / "ref.txt", REFERENCE)
     with pytest.raises(DistillationError, match=r"hyp\.txt has 29 and .*ref\.txt has 30"):
         evaluate_files([hypotheses], [reference])
 
 
-def test_references_of_different_length_are_refused(tmp_path: Path) -> None:
+def test_references_with_different_numbers_of_lines_are_refused(tmp_path: Path) -> None:
     files = [write(tmp_path / "a", REFERENCE), write(tmp_path / "b", REFERENCE[:-2])]
     with pytest.raises(DistillationError, match=r"a has 30 and .*b has 28"):
         evaluate_files(files[:1], files)
@@ -97,12 +97,12 @@ def test_references_of_different_length_are_refused(tmp_path: Path) -> None:
     [
         ({"tokenize": "klingon"}, r"tokenize must be one of .*13a.* or moses:LANG, but is 'klingon'"),
         ({"metrics": ("meteor",)}, r"metric must be one of bleu, .*, but is 'meteor'"),
-        ({"metrics": ("bleu", "bleu")}, "metrics must be named once each"),
-        ({"metrics": ()}, "metrics must be named once each, but are none"),
+        ({"metrics": ("bleu", "bleu")}, "metrics must be one or more different ones, but are bleu, bleu"),
+        ({"metrics": ()}, "metrics must be one or more different ones, but are none"),
         ({"smooth": "laplace"}, "smooth must be one of none, .*, but is 'laplace'"),
         ({"test": "t"}, "test must be one of bootstrap, randomisation, but is 't'"),
         ({"resamples": -1}, "resamples must be 0 or more, but are -1"),
-        ({"metrics": ("comet",)}, "COMET is a metric with a model; give both"),
+        ({"metrics": ("comet",)}, "the metric comet and the checkpoint of its model belong together; give both"),
     ],
 )
 def test_unusable_settings_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -123,27 +123,29 @@ def test_other_metrics_equal_those_of_the_sacrebleu_command(tmp_path: Path) -> N
 
 
 def multi_bleu(hypotheses: list[str], references: list[list[str]]) -> float:
-    """Moses' multi-bleu.perl by definition, in whole numbers: clipped n-grams, the closest length, no smoothing."""
+    """Compute Moses' multi-bleu.perl by definition: clipped n-grams, the closest reference length, no smoothing."""
     correct, total, length, closest = Counter[int](), Counter[int](), 0, 0
-    for hypothesis, *others in zip(hypotheses, *references, strict=True):
+    for hypothesis, *reference_lines in zip(hypotheses, *references, strict=True):
         words = hypothesis.split()
-        lengths = [len(other.split()) for other in others]
+        lengths = [len(line.split()) for line in reference_lines]
         length += len(words)
-        closest += min(lengths, key=lambda found: (abs(found - len(words)), found))
+        closest += min(lengths, key=lambda candidate: (abs(candidate - len(words)), candidate))
         for n in range(1, 5):
-            grams = [
+            ngrams, *reference_ngrams = [
                 Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1))
-                for text in (words, *map(str.split, others))
+                for text in (words, *map(str.split, reference_lines))
             ]
-            total[n] += sum(grams[0].values())
-            correct[n] += sum(min(count, max(other[gram] for other in grams[1:])) for gram, count in grams[0].items())
+            total[n] += sum(ngrams.values())
+            correct[n] += sum(
+                min(count, max(counts[ngram] for counts in reference_ngrams)) for ngram, count in ngrams.items()
+            )
     if not all(correct[n] for n in range(1, 5)):
         return 0.0
     precision = math.prod(Fraction(correct[n], total[n]) for n in range(1, 5))
     return 100 * float(precision) ** 0.25 * (math.exp(1 - closest / length) if length < closest else 1)
 
 
-def test_multi_bleu_with_several_references_and_without_case() -> None:
+def test_bleu_can_equal_multi_bleu_with_several_references_in_lower_case() -> None:
     hypotheses = ["the Cat sat on the mat , quietly", "a dog barked", "there is no spoon here at all , really"] * 3
     references = [
         ["The cat sat quietly on the mat", "The dog barked", "there is no spoon"] * 3,
@@ -157,7 +159,7 @@ def test_multi_bleu_with_several_references_and_without_case() -> None:
     assert short == multi_bleu(["no match"] * 9, references) == 0
 
 
-def test_moses_tokens_are_what_is_compared() -> None:
+def test_bleu_can_compare_moses_tokens() -> None:
     settings = Settings(metrics=("bleu",), tokenize="moses:en", smooth="none")
     hypotheses, references = (
         ["The state-of-the-art system didn't work."] * 3,
@@ -170,7 +172,7 @@ def test_moses_tokens_are_what_is_compared() -> None:
     assert "before:sacremoses-en-" in score.signature
 
 
-def test_randomisation_tells_unequal_systems_apart() -> None:
+def test_randomisation_distinguishes_unequal_systems_but_not_equal_ones() -> None:
     settings = Settings(metrics=("bleu", "ter"), resamples=300, test="randomisation")
     result = evaluate([("base", CLOSE), ("equal", CLOSE), ("worse", FAR)], [REFERENCE], settings)
     _, equal, worse = result.systems
@@ -178,21 +180,21 @@ def test_randomisation_tells_unequal_systems_apart() -> None:
         assert equal.metrics[metric].p_value == 1
         assert worse.metrics[metric].p_value is not None and worse.metrics[metric].p_value < 0.02
         assert worse.metrics[metric].half_interval is None
-    assert "paired randomisation against the first, both sides, 300 resamples" in result.table()
+    assert "paired randomisation against the first system, two-sided, 300 resamples" in result.table()
 
 
 def test_randomisation_of_systems_that_differ_in_few_sentences() -> None:
-    # with n different sentences at least two of all 2^n assignments give the difference that was observed
+    # With n different sentences, at least two of all 2^n assignments have the observed difference.
     for different in (1, 2, 4):
-        other = [*FAR[:different], *CLOSE[different:]]
+        mixed = [*FAR[:different], *CLOSE[different:]]
         settings = Settings(metrics=("bleu",), resamples=300, test="randomisation")
-        (_, system) = evaluate([("base", CLOSE), ("other", other)], [REFERENCE], settings).systems
+        (_, system) = evaluate([("base", CLOSE), ("mixed", mixed)], [REFERENCE], settings).systems
         p_value = system.metrics["bleu"].p_value
         assert p_value is not None and p_value >= 2.0 ** (1 - different)
 
 
 class Comet:
-    """Stands in for a COMET model: the share of the reference's words that the translation has."""
+    """Stands in for a COMET model: the share of the reference's words that the translation contains."""
 
     __version__ = "0"
 
@@ -201,7 +203,9 @@ class Comet:
 
     def predict(self, data: list[dict[str, str]], batch_size: int, gpus: int) -> SimpleNamespace:
         words = [(set(entry["mt"].split()), set(entry["ref"].split())) for entry in data]
-        return SimpleNamespace(scores=[len(own & reference) / len(reference) for own, reference in words])
+        return SimpleNamespace(
+            scores=[len(translation & reference) / len(reference) for translation, reference in words]
+        )
 
 
 def test_comet_is_a_mean_over_segments_with_a_paired_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,27 +218,29 @@ def test_comet_is_a_mean_over_segments_with_a_paired_test(tmp_path: Path, monkey
         assert base.metrics["comet"].score == pytest.approx(100 * (5 / 6 + 1 + 5 / 6) / 3)
         assert base.metrics["comet"].p_value is None and equal.metrics["comet"].p_value == 1
         assert worse.metrics["comet"].p_value is not None and worse.metrics["comet"].p_value < 0.01
-    with pytest.raises(DistillationError, match="COMET reads the source as well"):
+    with pytest.raises(DistillationError, match="COMET needs the source text; name its file"):
         evaluate(systems, [REFERENCE], settings)
-    with pytest.raises(DistillationError, match=r"lost\.ckpt: no such file"):
+    with pytest.raises(DistillationError, match=r"checkpoint of a model, but .*lost\.ckpt does not exist"):
         evaluate(systems, [REFERENCE], Settings(metrics=("comet",), comet=tmp_path / "lost.ckpt"), sources=REFERENCE)
 
 
 class NoisyComet(Comet):
-    """Any scores, as a neural model gives them: their sums are rounded."""
+    """Scores with rounding errors in their sums, like those of a neural model."""
 
     def predict(self, data: list[dict[str, str]], batch_size: int, gpus: int) -> SimpleNamespace:
         return SimpleNamespace(scores=[random.Random(entry["mt"]).random() for entry in data])
 
 
-def test_comets_test_of_systems_that_differ_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systems_that_differ_in_one_sentence_are_never_significantly_different_by_comet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "comet", NoisyComet())
     (tmp_path / "model.ckpt").touch()
     settings = Settings(metrics=("comet",), comet=tmp_path / "model.ckpt", resamples=20, test="randomisation")
     first = [f"sentence {number}" for number in range(1500)]
     systems = [("first", first)]
-    for place in range(30):
-        systems.append((f"{place}", [*first[:place], "another", *first[place + 1 :]]))
+    for index in range(30):
+        systems.append((f"{index}", [*first[:index], "another", *first[index + 1 :]]))
     _, *others = evaluate(systems, [first], settings, sources=first).systems
     assert [system.metrics["comet"].p_value for system in others] == [1] * len(others)
 
