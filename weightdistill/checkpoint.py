@@ -1,7 +1,7 @@
-"""The one place that reads checkpoints, and the one that writes them.
+"""Reads and writes checkpoints; no other module does.
 
-Reading never runs code from the file; writing never leaves half a file behind. Knows the outer form of a fairseq
-checkpoint (`model`, and `cfg` or `args`), not what its weights mean.
+Reading never runs code from the file, and writing never leaves half a file behind. Knows the outer form of a fairseq
+checkpoint (`model`, and `cfg` or `args`), not the meaning of its weights.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from torch import Tensor
 from weightdistill.errors import DistillationError
 from weightdistill.files import first_line, writing
 
-# fairseq keeps settings in a Namespace and, with --eval-bleu, counts in numpy arrays, whose module has had two names.
-# Neither holds anything that could run. Declared for the whole process, since torch's context manager would withdraw
-# the permission from fairseq's own loading when it ends.
+# fairseq stores settings in a Namespace and, with --eval-bleu, counts in numpy arrays, whose module has had two names.
+# Neither contains executable code. They are declared for the whole process: at its end, torch's context manager would
+# also forbid them where fairseq itself loads checkpoints.
 _REBUILD: dict[str, Any] = {"_reconstruct": np.array(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
 torch.serialization.add_safe_globals(
     [
@@ -36,14 +36,15 @@ torch.serialization.add_safe_globals(
 
 
 def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
-    """Read a fairseq checkpoint onto the CPU without unpickling anything but plain data, arrays and `Namespace`.
+    """Read a fairseq checkpoint onto the CPU. Only plain data, arrays and `Namespace` are unpickled.
 
     Args:
         path: The file.
-        lazily: Map the tensors into memory, so that those that nobody looks at are never read.
+        lazily: Map the tensors into memory, so that tensors that are not used are not read.
 
     Raises:
-        DistillationError: the file is missing, truncated, no fairseq checkpoint, or holds anything that would run code.
+        DistillationError: The file is missing, truncated, not a fairseq checkpoint, or contains objects that could run
+            code.
     """
     path = Path(path)
     if not path.is_file():
@@ -54,31 +55,39 @@ def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
         reason = str(error)
         if "Unsupported" in reason or "GLOBAL" in reason:
             raise DistillationError(
-                f"checkpoint {path} holds objects other than tensors and settings and was not loaded, since loading "
-                f"them could run code: {first_line(reason, 'Unsupported', 'GLOBAL')}"
+                f"checkpoint {path} must hold only tensors and settings, but holds other objects, which could run code "
+                f"when loaded: {first_line(reason, 'Unsupported', 'GLOBAL')}; use a checkpoint that fairseq wrote"
             ) from error
-        raise DistillationError(f"checkpoint {path} is not a PyTorch file: {first_line(reason)}") from error
-    except Exception as error:  # damaged files end torch's unpickler in any of a dozen ways, AssertionError included
         raise DistillationError(
-            f"checkpoint {path} cannot be read, it is truncated or not a PyTorch file ({first_line(str(error))}); "
+            f"checkpoint {path} must be a PyTorch file, but is none ({first_line(reason)}); give the path of a fairseq "
+            "checkpoint (.pt)"
+        ) from error
+    except Exception as error:  # damaged files make torch's unpickler fail in a dozen ways, including AssertionError
+        raise DistillationError(
+            f"checkpoint {path} cannot be read; it is truncated or not a PyTorch file ({first_line(str(error))}); "
             "copy or train it again"
         ) from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
-        raise DistillationError(f"checkpoint {path} has no `model` entry; it was not written by fairseq")
+        raise DistillationError(
+            f"checkpoint {path} has no `model` entry, so it was not written by fairseq; give a fairseq checkpoint"
+        )
     if not isinstance(state.get("cfg") or state.get("args"), Mapping | argparse.Namespace):
-        raise DistillationError(f"checkpoint {path} has neither `cfg` nor `args`; it was not written by fairseq")
+        raise DistillationError(
+            f"checkpoint {path} has neither `cfg` nor `args`, so it was not written by fairseq; give a fairseq "
+            "checkpoint"
+        )
     return state
 
 
 def model_config(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's settings of a checkpoint, of either generation (`cfg.model` or `args`), as a flat dictionary."""
+    """Return the model settings of a checkpoint, old (`args`) or new (`cfg.model`), as a flat dictionary."""
     config = plain(state.get("cfg") or {})
     model = config.get("model") or plain(state.get("args")) or {}
     return dict(model)
 
 
 def plain(value: Any) -> Any:
-    """The same settings as dictionaries, lists, strings and numbers all the way down, which load without any class."""
+    """Convert settings to nested dictionaries, lists, strings and numbers, which can be loaded without any class."""
     if isinstance(value, argparse.Namespace):
         return plain(vars(value))
     if isinstance(value, Mapping):
@@ -93,12 +102,12 @@ def plain(value: Any) -> Any:
 
 
 def fingerprint_tensor(fingerprint: str) -> Tensor:
-    """A SHA-256 in hexadecimal digits as a tensor (32,) of bytes, the form that a checkpoint can hold."""
+    """Convert a SHA-256 in hexadecimal digits to a tensor of bytes (32,), which a checkpoint can hold."""
     return torch.tensor(list(bytes.fromhex(fingerprint)), dtype=torch.int64)
 
 
 def fingerprint_text(fingerprint: Tensor) -> str:
-    """The reverse of :func:`fingerprint_tensor`."""
+    """Convert a tensor of bytes (32,) to a SHA-256 in hexadecimal digits."""
     return bytes(fingerprint.tolist()).hex()
 
 
@@ -106,30 +115,30 @@ def write(state: Mapping[str, Any], path: str | Path) -> None:
     """Write a checkpoint under a temporary name, then rename it.
 
     Raises:
-        DistillationError: the folder cannot be written or the disk is full; nothing is left behind.
+        DistillationError: The folder is not writable or the disk is full; nothing is left behind.
     """
     with writing(path) as temporary:
         serialise(state, temporary)
 
 
 def serialise(state: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint in place; for use within `writing`.
+    """Write a checkpoint directly to a path; to be used within `files.writing`.
 
     Raises:
-        OSError: the file could not be written.
+        OSError: The file could not be written.
     """
     try:
-        with path.open("wb") as file:  # given a path, torch writes its name into the file, and equal states differ
+        with path.open("wb") as file:  # given a path, torch stores its name, and equal states give different files
             torch.save(dict(state), file)
-    except RuntimeError as error:  # what torch makes of a full disk
+    except RuntimeError as error:  # torch's error for a full disk
         raise OSError(errno.EIO, str(error)) from error
 
 
 def write_safetensors(weights: Mapping[str, Tensor], path: str | Path) -> None:
-    """Write weights alone in the safetensors format; a tied weight is stored under each of its names.
+    """Write only the weights, in the safetensors format. A tied weight is stored under each of its names.
 
     Raises:
-        DistillationError: as `write`.
+        DistillationError: The folder is not writable or the disk is full; nothing is left behind.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -137,5 +146,5 @@ def write_safetensors(weights: Mapping[str, Tensor], path: str | Path) -> None:
     with writing(path) as temporary:
         try:
             save_file({name: weight.detach().clone().contiguous() for name, weight in weights.items()}, temporary)
-        except SafetensorError as error:  # not an OSError, even where the disk is full
+        except SafetensorError as error:  # not an OSError, even if the disk is full
             raise OSError(errno.EIO, str(error)) from error

@@ -20,7 +20,7 @@ from weightdistill.errors import DistillationError
 
 @pytest.fixture
 def state():
-    """A checkpoint of today's form, large enough that a small limit cuts it."""
+    """A current checkpoint, larger than the limit of `full_disk`."""
     return {
         "model": {"decoder.embed_tokens.weight": torch.randn(200, 50)},
         "cfg": {"model": {"_name": "transformer", "encoder_layers": 6}, "task": {"data": "corpus"}},
@@ -32,7 +32,7 @@ class Settings(Enum):
 
 
 class Bomb:
-    """Unpickled with Python's own pickle, makes a file."""
+    """Creates a file when Python's own pickle loads it."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -45,12 +45,12 @@ def equal(left, right) -> bool:
     return list(left) == list(right) and all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_what_is_written_is_read_again(tmp_path, state):
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path, state):
     path = tmp_path / "new" / "folder" / "checkpoint.pt"
     checkpoint.write(state, path)
-    found = checkpoint.read(path)
-    assert equal(found["model"], state["model"])
-    assert found["cfg"] == state["cfg"]
+    read = checkpoint.read(path)
+    assert equal(read["model"], state["model"])
+    assert read["cfg"] == state["cfg"]
     assert [file.name for file in path.parent.iterdir()] == ["checkpoint.pt"]
 
 
@@ -74,23 +74,23 @@ def test_checkpoints_of_every_generation_are_read(tmp_path, state):
         torch.save(written, tmp_path / name)
         torch.save(written, tmp_path / f"{name}.legacy", _use_new_zipfile_serialization=False)
         for file in (name, f"{name}.legacy"):
-            found = checkpoint.read(tmp_path / file)
-            assert equal(found["model"], state["model"])
-            assert checkpoint.model_config(found) == settings
+            read = checkpoint.read(tmp_path / file)
+            assert equal(read["model"], state["model"])
+            assert checkpoint.model_config(read) == settings
 
 
 @pytest.mark.parametrize("module", [b"numpy.core.", b"numpy._core."])
 def test_counts_of_bleu_in_numpy_arrays_are_read(tmp_path, state, module):
-    """As fairseq-train --eval-bleu leaves them in a checkpoint, under numpy 1 and under numpy 2."""
+    """fairseq-train --eval-bleu stores them in checkpoints, with numpy 1 and with numpy 2."""
     counts = {"bleu": np.array([3, 2, 1, 0]), "total": np.float64(6)}
     path = tmp_path / "checkpoint.pt"
     torch.save({**state, "extra_state": counts}, path, _use_new_zipfile_serialization=False)
     path.write_bytes(path.read_bytes().replace(b"numpy._core.", module))
-    found = checkpoint.read(path)["extra_state"]
-    assert found["bleu"].tolist() == [3, 2, 1, 0] and found["total"] == 6
+    read = checkpoint.read(path)["extra_state"]
+    assert read["bleu"].tolist() == [3, 2, 1, 0] and read["total"] == 6
 
 
-def test_the_model_settings_of_a_state_without_any_are_empty():
+def test_a_state_without_model_settings_has_empty_ones():
     assert checkpoint.model_config({"model": {}}) == {}
 
 
@@ -112,7 +112,9 @@ def test_plain_settings_need_no_class(tmp_path):
 def test_a_hostile_pickle_runs_nothing(tmp_path, state, zipped, place):
     marker, path = tmp_path / "marker", tmp_path / "hostile.pt"
     torch.save({**state, place: {"x": Bomb(marker)}}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(DistillationError, match=r"objects other than tensors and settings.*run code: .*getattr"):
+    with pytest.raises(
+        DistillationError, match=r"must hold only tensors and settings.*could run code when loaded: .*getattr"
+    ):
         checkpoint.read(path)
     assert not marker.exists()
 
@@ -123,7 +125,7 @@ def test_a_bare_hostile_pickle_runs_nothing(tmp_path):
     with pytest.raises(DistillationError, match=r"hostile\.pt"):
         checkpoint.read(path)
     assert not marker.exists()
-    pickle.loads(path.read_bytes())  # which does run it: the bomb is live
+    pickle.loads(path.read_bytes())  # proves that the pickle is hostile: here it runs
     assert marker.exists()
 
 
@@ -133,7 +135,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, state, zipped):
+def test_a_file_truncated_anywhere_is_refused(tmp_path, state, zipped):
     whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
     torch.save(state, whole, _use_new_zipfile_serialization=zipped)
     content = whole.read_bytes()
@@ -158,7 +160,7 @@ def test_files_of_other_programs_are_refused(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_damaged_files_are_refused_or_read(tmp_path, state):
-    """Whatever byte of the settings is damaged, nothing but the library's own error comes out."""
+    """Whichever byte is damaged, the only possible error is the library's own."""
     path = tmp_path / "damaged.pt"
     torch.save(state, path, _use_new_zipfile_serialization=False)
     content = path.read_bytes()
@@ -193,13 +195,15 @@ def test_another_zip_archive_is_refused(tmp_path):
 )
 def test_a_pytorch_file_that_fairseq_did_not_write_is_refused(tmp_path, content, words):
     torch.save(content, tmp_path / "other.pt")
-    with pytest.raises(DistillationError, match=rf"other\.pt has {words}.*not written by fairseq"):
+    with pytest.raises(
+        DistillationError, match=rf"other\.pt has {words}.*not written by fairseq; give a fairseq checkpoint"
+    ):
         checkpoint.read(tmp_path / "other.pt")
 
 
 @pytest.fixture(params=["checkpoint", "safetensors"])
 def save(request, state):
-    """Writes a file of either form to a path."""
+    """Write a file of either format to a path."""
     if request.param == "checkpoint":
         return lambda path: checkpoint.write(state, path)
     return lambda path: checkpoint.write_safetensors(state["model"], path)
@@ -212,7 +216,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, save):
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_folder_in_the_files_place_is_refused(tmp_path, save):
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path, save):
     (tmp_path / "student" / "inside").mkdir(parents=True)
     with pytest.raises(DistillationError, match="cannot write"):
         save(tmp_path / "student")
@@ -221,7 +225,7 @@ def test_a_folder_in_the_files_place_is_refused(tmp_path, save):
 
 @pytest.fixture
 def full_disk():
-    """Lets no file grow beyond 4,096 bytes, which a write meets as it meets a full disk."""
+    """Limit files to 4,096 bytes; a write beyond this fails like one to a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     yield
@@ -229,7 +233,7 @@ def full_disk():
 
 
 @pytest.mark.parametrize("before", [None, b"the previous file"])
-def test_a_full_disk_leaves_what_was_there(tmp_path, save, before, full_disk):
+def test_a_full_disk_keeps_the_previous_file(tmp_path, save, before, full_disk):
     path = tmp_path / "student"
     if before:
         path.write_bytes(before)
@@ -250,11 +254,11 @@ def test_safetensors_hold_a_tied_weight_under_each_name(tmp_path):
     weight = torch.randn(6, 4)
     weights = {"a": weight, "b": weight, "c": weight.T, "d": weight[::2], "e": torch.nn.Parameter(weight)}
     checkpoint.write_safetensors(weights, tmp_path / "student.safetensors")
-    found = load_file(tmp_path / "student.safetensors")
-    assert equal(dict(sorted(found.items())), {name: weight.detach() for name, weight in weights.items()})
+    loaded = load_file(tmp_path / "student.safetensors")
+    assert equal(dict(sorted(loaded.items())), {name: weight.detach() for name, weight in weights.items()})
 
 
-def test_equal_states_become_equal_files(tmp_path):
+def test_equal_states_give_equal_files(tmp_path):
     for name in ("first.pt", "second.pt"):
         checkpoint.write({"model": {"weight": torch.ones(2)}, "cfg": {"model": {}}}, tmp_path / name)
     assert files.fingerprint(tmp_path / "first.pt") == files.fingerprint(tmp_path / "second.pt")

@@ -1,1 +1,1 @@
-"""What a student learns from besides its data: soft labels, hidden states, cached teachers, translated corpora."""
+"""What a student learns from besides its data: soft labels, hidden states, cached predictions, translated corpora."""

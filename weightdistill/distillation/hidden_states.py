@@ -1,6 +1,6 @@
-"""Losses between what happens inside teacher and student: hidden states and attention scores of chosen layers.
+"""Losses between hidden states or attention scores of teacher and student.
 
-A `Match` says which layers are compared and how; `LOSSES` has the published definitions, over all positions that are
+A `Match` says which layers are compared and how. `LOSSES` has the published definitions, over all positions that are
 not padding. Knows tensors and masks, not the models that they come from.
 """
 
@@ -21,7 +21,7 @@ from weightdistill.errors import DistillationError
 from weightdistill.method.shape import TransformerShape
 
 FEATURES = ("encoder.hidden", "decoder.hidden", "encoder.attention", "decoder.attention", "decoder.cross_attention")
-"""What of a layer is compared: the states that it gives, or the scores of one of its attentions before the softmax."""
+"""Features of a layer: its output states, or the scores of one of its attentions before the softmax."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Feature:
     """One feature of a batch.
 
     Attributes:
-        values: hidden states (batch, positions, width), or scores (batch, heads, queries, keys).
-        mask: what counts: positions (batch, positions), or pairs of query and key (batch, queries, keys); booleans.
+        values: Hidden states (batch, positions, width), or attention scores (batch, heads, queries, keys).
+        mask: Entries that count: positions (batch, positions), or query-key pairs (batch, queries, keys); booleans.
     """
 
     values: Tensor
@@ -39,24 +39,28 @@ class Feature:
 
 @dataclass(frozen=True)
 class Match:
-    """One comparison of teacher and student, with TextBrewer's names of the fields."""
+    """One comparison of teacher and student. The fields have the same names as in TextBrewer.
+
+    Raises:
+        DistillationError: A value is invalid, or the values contradict each other.
+    """
 
     layer_T: int | Sequence[int]
-    """Teacher's layer, from 1; of hidden states 0 is the embeddings, and the last is what the stack gives. Two layers
-    for `fsp`, `gram`, `nst` and `mmd`."""
+    """Teacher's layer, from 1. For hidden states, 0 is the embeddings, and the last layer is the output of the stack.
+    `fsp`, `gram`, `nst` and `mmd` need two layers."""
     layer_S: int | Sequence[int]
-    """Student's layer, or two."""
+    """Student's layer, or two layers."""
     feature: str
     """One of FEATURES."""
     loss: str
     """One of LOSSES."""
     weight: float = 1.0
-    """Of the term in the whole loss, which is a mean over tokens."""
+    """Weight of this term in the total loss, which is a mean over tokens."""
     proj: str | None = None
-    """Learned map from the student's width to the teacher's: `linear`, or `relu`, `tanh` or `gelu` after it. None where
-    the widths are equal."""
+    """Learned map from the student's width to the teacher's: `linear`, or a linear map followed by `relu`, `tanh` or
+    `gelu`. None if the widths are equal."""
     schedule: str = "constant"
-    """How the weight changes (SCHEDULES)."""
+    """How the weight changes during training; one of SCHEDULES."""
 
     def __post_init__(self) -> None:
         rules = (
@@ -75,19 +79,25 @@ class Match:
                 f"loss of a match must be one of {', '.join(self._losses())} for {kind}, but is {self.loss!r}"
             )
         if self.proj and self.of_attention:
-            raise DistillationError(f"proj of a match is for hidden states, but the feature is {self.feature!r}")
+            raise DistillationError(
+                f"proj of a match needs hidden states, but the feature is {self.feature!r}; remove proj"
+            )
         for field in ("layer_T", "layer_S"):
             if not all(type(layer) is int for layer in _layers(getattr(self, field))):
-                raise DistillationError(f"{field} of a match must be a number or two, but is {getattr(self, field)!r}")
-            wanted, found = LOSSES[self.loss].layers, len(_layers(getattr(self, field)))
-            if found != wanted:
-                raise DistillationError(f"{field} of a match by {self.loss} must name {wanted} layers, but has {found}")
+                raise DistillationError(
+                    f"{field} of a match must be one or two whole numbers, but is {getattr(self, field)!r}"
+                )
+            expected, count = LOSSES[self.loss].layers, len(_layers(getattr(self, field)))
+            if count != expected:
+                raise DistillationError(
+                    f"{field} of a match must name {expected} layers for the loss {self.loss}, but names {count}"
+                )
         if not isinstance(self.weight, int | float) or not 0 <= self.weight < math.inf:
             raise DistillationError(f"weight of a match must be a finite number of at least 0, but is {self.weight!r}")
 
     @property
     def of_attention(self) -> bool:
-        """Whether attention scores are compared, not hidden states."""
+        """Whether attention scores are compared rather than hidden states."""
         return self.feature.endswith("attention")
 
     @property
@@ -101,10 +111,11 @@ class Match:
         return _layers(self.layer_S)
 
     def require_layers(self, teacher: TransformerShape, student: TransformerShape) -> None:
-        """Check that both models have the layers.
+        """Check that this match fits two models.
 
         Raises:
-            DistillationError: one has not; or the widths differ, and there is no projection although the loss needs it.
+            DistillationError: A model lacks a layer; or their widths differ and the loss needs a projection; or their
+                numbers of heads differ and the loss needs equal ones.
         """
         stack = self.feature.partition(".")[0]
         least = 1 if self.of_attention else 0
@@ -121,18 +132,18 @@ class Match:
         widths = getattr(student, stack).width, getattr(teacher, stack).width
         if not self.of_attention and LOSSES[self.loss].same_width and widths[0] != widths[1] and not self.proj:
             raise DistillationError(
-                f"a match of {self.feature} by {self.loss} needs a projection, since the student's width is "
-                f"{widths[0]} and the teacher's {widths[1]}; add proj: linear"
+                f"a match of {self.feature} by {self.loss} needs equal widths or a projection, but the student's width "
+                f"is {widths[0]} and the teacher's {widths[1]}; add proj: linear"
             )
         heads = getattr(student, stack).heads, getattr(teacher, stack).heads
         if self.of_attention and LOSSES[self.loss].same_heads and heads[0] != heads[1]:
             raise DistillationError(
-                f"a match of {self.feature} by {self.loss} needs as many heads in the student as in the teacher, but "
-                f"they have {heads[0]} and {heads[1]}; take attention_mse_sum or attention_ce_mean"
+                f"a match of {self.feature} by {self.loss} needs equal numbers of heads, but the student has "
+                f"{heads[0]} and the teacher {heads[1]}; use attention_mse_sum or attention_ce_mean"
             )
 
     def projection(self, teacher: TransformerShape, student: TransformerShape) -> nn.Module | None:
-        """A new projection of the student's states, width to width; None where the match has none."""
+        """Make a new projection from the student's width to the teacher's; None if the match has none."""
         if self.proj is None:
             return None
         stack = self.feature.partition(".")[0]
@@ -146,28 +157,32 @@ class Match:
 
 def hidden_mse(student: Sequence[Feature], teacher: Sequence[Feature]) -> Tensor:
     """Mean squared difference of the states."""
-    (own,), (other,) = student, teacher
-    return functional.mse_loss(own.values[own.mask], other.values[own.mask])
+    (student_states,), (teacher_states,) = student, teacher
+    mask = student_states.mask
+    return functional.mse_loss(student_states.values[mask], teacher_states.values[mask])
 
 
 def cosine(student: Sequence[Feature], teacher: Sequence[Feature]) -> Tensor:
     """Mean of 1 - cos, the third loss of DistilBERT (Sanh et al., 2019)."""
-    (own,), (other,) = student, teacher
-    return 1 - functional.cosine_similarity(own.values[own.mask], other.values[own.mask], dim=-1).mean()
+    (student_states,), (teacher_states,) = student, teacher
+    mask = student_states.mask
+    return 1 - functional.cosine_similarity(student_states.values[mask], teacher_states.values[mask], dim=-1).mean()
 
 
 def patient(student: Sequence[Feature], teacher: Sequence[Feature]) -> Tensor:
-    """Squared distance of the states scaled to length one (Sun et al., 2019, equation 7), mean over all positions.
+    """Squared distance of the states after scaling to unit length (Sun et al., 2019, equation 7); mean over positions.
 
-    BERT's classification reads position 0 alone, and so do the paper and TextBrewer; a translation reads them all.
+    The paper and TextBrewer use only position 0, which BERT's classifier reads; a translation model reads all of them.
     """
-    (own,), (other,) = student, teacher
-    ours, theirs = (functional.normalize(feature.values[own.mask], dim=-1) for feature in (own, other))
-    return (ours - theirs).square().sum(-1).mean()
+    (student_states,), (teacher_states,) = student, teacher
+    mask = student_states.mask
+    student_units = functional.normalize(student_states.values[mask], dim=-1)
+    teacher_units = functional.normalize(teacher_states.values[mask], dim=-1)
+    return (student_units - teacher_units).square().sum(-1).mean()
 
 
 def gram_of_widths(student: Sequence[Feature], teacher: Sequence[Feature]) -> Tensor:
-    """Mean squared difference of the Gram matrices of two layers, width by width: FSP (Yim et al., 2017)."""
+    """Mean squared difference of width-by-width Gram matrices of two layers: FSP (Yim et al., 2017)."""
 
     def gram(features: Sequence[Feature]) -> Tensor:
         first, second = (feature.values * feature.mask[..., None] for feature in features)  # (batch, positions, width)
@@ -177,9 +192,9 @@ def gram_of_widths(student: Sequence[Feature], teacher: Sequence[Feature]) -> Te
 
 
 def gram_of_positions(student: Sequence[Feature], teacher: Sequence[Feature]) -> Tensor:
-    """Mean squared difference of the Gram matrices of two layers, position by position: NST, a form of MMD.
+    """Mean squared difference of position-by-position Gram matrices of two layers: NST, a form of MMD.
 
-    Huang and Wang (2017). Widths may differ.
+    Huang and Wang (2017). The widths may differ.
     """
     mask = student[0].mask
     pairs = mask[:, :, None] & mask[:, None, :]  # (batch, positions, positions)
@@ -192,33 +207,34 @@ def gram_of_positions(student: Sequence[Feature], teacher: Sequence[Feature]) ->
 
 
 def attention_mse(student: Sequence[Feature], teacher: Sequence[Feature]) -> Tensor:
-    """Mean squared difference of the scores, over all heads and all pairs that attention may see."""
-    (own,), (other,) = student, teacher
-    pairs = own.mask[:, None].expand_as(own.values)
-    return functional.mse_loss(own.values[pairs], other.values[pairs])
+    """Mean squared difference of the scores, over all heads and all query-key pairs that attention may see."""
+    (student_scores,), (teacher_scores,) = student, teacher
+    pairs = student_scores.mask[:, None].expand_as(student_scores.values)
+    return functional.mse_loss(student_scores.values[pairs], teacher_scores.values[pairs])
 
 
 def attention_mse_sum(student: Sequence[Feature], teacher: Sequence[Feature]) -> Tensor:
-    """As `attention_mse`, on the sums of the scores over the heads, whose numbers may differ."""
-    (own,), (other,) = student, teacher
-    return functional.mse_loss(own.values.sum(1)[own.mask], other.values.sum(1)[own.mask])
+    """Like `attention_mse`, on scores summed over the heads, whose numbers may differ."""
+    (student_scores,), (teacher_scores,) = student, teacher
+    pairs = student_scores.mask
+    return functional.mse_loss(student_scores.values.sum(1)[pairs], teacher_scores.values.sum(1)[pairs])
 
 
 def attention_ce(student: Sequence[Feature], teacher: Sequence[Feature]) -> Tensor:
-    """Cross-entropy of the student's attention against the teacher's, mean over heads and queries."""
-    (own,), (other,) = student, teacher
-    pairs = own.mask[:, None]  # (batch, 1, queries, keys)
-    return _cross_entropy(own.values, other.values, pairs.expand_as(own.values))
+    """Cross-entropy of the student's attention against the teacher's; mean over heads and queries."""
+    (student_scores,), (teacher_scores,) = student, teacher
+    pairs = student_scores.mask[:, None].expand_as(student_scores.values)
+    return _cross_entropy(student_scores.values, teacher_scores.values, pairs)
 
 
 def attention_ce_mean(student: Sequence[Feature], teacher: Sequence[Feature]) -> Tensor:
-    """As `attention_ce`, on the means of the scores over the heads, whose numbers may differ."""
-    (own,), (other,) = student, teacher
-    return _cross_entropy(own.values.mean(1), other.values.mean(1), own.mask)
+    """Like `attention_ce`, on scores averaged over the heads, whose numbers may differ."""
+    (student_scores,), (teacher_scores,) = student, teacher
+    return _cross_entropy(student_scores.values.mean(1), teacher_scores.values.mean(1), student_scores.mask)
 
 
 def _cross_entropy(student: Tensor, teacher: Tensor, pairs: Tensor) -> Tensor:
-    """Cross-entropy over the keys that a query may see, mean over the queries that see any; shapes (..., keys)."""
+    """Cross-entropy over the visible keys of a query; mean over queries with a visible key; shapes (..., keys)."""
     lowest = torch.finfo(student.dtype).min
     terms = teacher.masked_fill(~pairs, lowest).softmax(-1) * student.masked_fill(~pairs, lowest).log_softmax(-1)
     queries = pairs.any(-1)
@@ -247,7 +263,7 @@ LOSSES: Mapping[str, _Loss] = {
     "attention_ce": _Loss(attention_ce, of_attention=True),
     "attention_ce_mean": _Loss(attention_ce_mean, of_attention=True, same_heads=False),
 }
-"""The losses by TextBrewer's names: all are means, and carry a gradient to the student alone."""
+"""Losses by their names in TextBrewer. All are means; only the student receives a gradient."""
 
 PROJECTIONS: Mapping[str, Callable[[], nn.Module] | None] = {
     "linear": None,
@@ -259,28 +275,30 @@ PROJECTIONS: Mapping[str, Callable[[], nn.Module] | None] = {
 
 
 def pkd(strategy: str, teacher: TransformerShape, student: TransformerShape) -> list[Match]:
-    """Matches of Patient Knowledge Distillation (Sun et al., 2019) in both stacks.
+    """Make the matches of Patient Knowledge Distillation (Sun et al., 2019) in both stacks.
 
-    Student layers but the last learn from teacher layers: evenly spaced ones (`skip`), or those before the last
-    (`last`). The last layers are left out, as in the paper: they feed the prediction, which the soft labels teach.
+    All student layers except the last learn from teacher layers: from evenly spaced ones (`skip`), or from the ones
+    just before the last (`last`). As in the paper, the last layers are not matched, since soft labels teach the
+    predictions that depend on them.
 
     Args:
         strategy: `skip` or `last`.
-        teacher: its shape.
-        student: its shape; a stack of one layer has no match.
+        teacher: Shape of the teacher.
+        student: Shape of the student. A stack with a single layer has no match.
     """
     matches = []
     for stack in ("encoder", "decoder"):
-        theirs, ours = getattr(teacher, stack), getattr(student, stack)
-        proj = "linear" if theirs.width != ours.width else None
-        for layer in range(1, ours.layers):
-            source = layer * theirs.layers // ours.layers if strategy == "skip" else theirs.layers - ours.layers + layer
-            matches.append(Match(source, layer, f"{stack}.hidden", "pkd", proj=proj))
+        teacher_stack, student_stack = getattr(teacher, stack), getattr(student, stack)
+        depths = teacher_stack.layers, student_stack.layers
+        proj = "linear" if teacher_stack.width != student_stack.width else None
+        for layer in range(1, student_stack.layers):
+            teacher_layer = layer * depths[0] // depths[1] if strategy == "skip" else depths[0] - depths[1] + layer
+            matches.append(Match(teacher_layer, layer, f"{stack}.hidden", "pkd", proj=proj))
     return matches
 
 
 def distilbert(teacher: TransformerShape, student: TransformerShape) -> list[Match]:
-    """The third loss of DistilBERT, in both stacks: cosine of the last hidden states."""
+    """Make the matches of DistilBERT's third loss in both stacks: cosine of the last hidden states."""
     return [
         Match(
             getattr(teacher, stack).layers,
@@ -298,19 +316,26 @@ PRESETS: Mapping[str, Callable[[TransformerShape, TransformerShape], list[Match]
     "pkd-last": lambda teacher, student: pkd("last", teacher, student),
     "distilbert": distilbert,
 }
-"""Sets of matches that a name stands for."""
+"""Named sets of matches."""
 
 
 def read_matches(source: str, teacher: TransformerShape, student: TransformerShape) -> list[Match]:
-    """The matches of a preset, or of a file: a list of mappings with the fields of `Match`, in YAML or JSON.
+    """Read the matches of a preset or a file.
+
+    Args:
+        source: One of PRESETS, or the path of a YAML or JSON file: a list of mappings with the fields of `Match`.
+        teacher: Shape of the teacher.
+        student: Shape of the student.
 
     Raises:
-        DistillationError: neither, or a match that is impossible between these models.
+        DistillationError: There is neither such a preset nor such a file, or a match does not fit the two models.
     """
     if source in PRESETS:
         matches = PRESETS[source](teacher, student)
         if not matches:
-            raise DistillationError(f"{source} finds no layers to match in a student of one layer in each stack")
+            raise DistillationError(
+                f"{source} needs a student with two layers in a stack, but this one has one in each; use distilbert"
+            )
         for match in matches:
             match.require_layers(teacher, student)
         return matches
@@ -320,7 +345,9 @@ def read_matches(source: str, teacher: TransformerShape, student: TransformerSha
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DistillationError(f"{path} is neither YAML nor JSON: {' '.join(str(error).split())}") from error
+        raise DistillationError(
+            f"{path} must be YAML or JSON, but cannot be read: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries) or not entries:
         raise DistillationError(f"{path} must hold a list of matches, each a mapping of {', '.join(_fields())}")
     matches = []
@@ -337,8 +364,8 @@ def _match(entry: dict[str, Any]) -> Match:
     unknown, missing = set(entry) - set(_fields()), {"layer_T", "layer_S", "feature", "loss"} - set(entry)
     if unknown or missing:
         raise DistillationError(
-            f"a match must have layer_T, layer_S, feature and loss, and may have {', '.join(_fields()[4:])}, but "
-            + (f"has {', '.join(sorted(unknown))}" if unknown else f"lacks {', '.join(sorted(missing))}")
+            f"a match must have layer_T, layer_S, feature and loss, and may have {', '.join(_fields()[4:])}, but this "
+            "one " + (f"has {', '.join(sorted(unknown))}" if unknown else f"lacks {', '.join(sorted(missing))}")
         )
     return Match(**entry)
 

@@ -2,8 +2,8 @@
 
     L = (1 - weight) · CE(y, student; label smoothing) + weight · temperature² · CE(teacher, student)
 
-with both distributions of the second term softened by the temperature (Hinton et al., 2015; Kim and Rush, 2016). Knows
-only logits, targets and soft labels.
+The temperature softens both distributions of the second term (Hinton et al., 2015; Kim and Rush, 2016). Knows only
+logits, targets and soft labels.
 """
 
 import math
@@ -18,14 +18,14 @@ from weightdistill.distillation.soft_labels import SoftLabels, TeacherLogits, re
 from weightdistill.errors import DistillationError
 
 SOFT_LOSSES = ("ce", "mse")
-"""Cross-entropy of softened distributions, times temperature²; or the mean squared difference of logits."""
+"""Cross-entropy of softened distributions times temperature², or mean squared difference of logits."""
 
-# Entries of (tokens x vocabulary) worked on at a time: small enough for a CPU's cache, large enough to fill a GPU.
+# Entries (tokens x vocabulary) of a chunk: small enough for the cache of a CPU, large enough to fill a GPU.
 _CHUNK_ENTRIES = {"cpu": 2**19, "cuda": 2**26}
 
 
 class LossTerms(NamedTuple):
-    """Sums over all tokens that are not padding, in nats. Only `loss` carries a gradient."""
+    """Sums over all tokens that are not padding, in nats. Only `loss` has a gradient."""
 
     loss: Tensor
     """(1 - weight) · cross_entropy + weight · distillation."""
@@ -34,8 +34,8 @@ class LossTerms(NamedTuple):
     nll: Tensor
     """Negative log-likelihood of the reference."""
     distillation: Tensor
-    """Cross-entropy against the teacher's softened distribution, times temperature² (or the squared difference of
-    logits), of the selected tokens; 0 without a teacher."""
+    """Cross-entropy against the teacher's softened distribution times temperature² (or squared difference of logits),
+    over the selected tokens; 0 without a teacher."""
 
 
 def distillation_loss(
@@ -49,40 +49,46 @@ def distillation_loss(
     label_smoothing: float = 0.0,
     padding: int = -100,
 ) -> LossTerms:
-    """Both terms of the loss and its gradient in one pass over chunks of tokens, in float32 (or float64) throughout.
+    """Compute both terms of the loss and its gradient in one pass over chunks of tokens, in float32 or float64.
 
-    One buffer of the logits' size is kept for the gradient; softmaxes exist for one chunk at a time.
+    The gradient needs one buffer of the size of the logits; softmaxes exist only for one chunk at a time.
 
     Args:
-        logits: student's, shape (tokens, vocabulary).
-        targets: reference tokens, shape (tokens,).
-        soft_labels: the teacher's predictions.
-        weight: share of the distillation term, within [0, 1].
-        selected: the tokens that learn from soft labels (`hardest`), booleans of shape (tokens,); default: all. From
-            the reference all of them learn, with the same share.
-        soft_loss: `ce`, or `mse`, which takes whole TeacherLogits. Divided by the temperature on both sides and
-            multiplied by its square, the squared difference does not depend on it.
-        label_smoothing: share of the uniform distribution, as fairseq defines it: spread over the other words.
-        padding: target value of tokens that do not count.
+        logits: Logits of the student, shape (tokens, vocabulary).
+        targets: Reference tokens, shape (tokens,).
+        soft_labels: Predictions of the teacher.
+        weight: Weight of the distillation term, within [0, 1].
+        selected: The tokens that learn from soft labels (see `hardest`), booleans of shape (tokens,); default: all. All
+            tokens learn from the reference, with the weight 1 - `weight`.
+        soft_loss: `ce`, or `mse`, which needs complete TeacherLogits. `mse` does not depend on the temperature: the
+            logits would be divided by it, and the result multiplied by its square.
+        label_smoothing: Share of the uniform distribution over the other tokens, as in fairseq.
+        padding: Target value of tokens that do not count.
+
+    Returns:
+        The loss and its terms.
 
     Raises:
-        DistillationError: a weight, temperature or smoothing out of range; weight > 0 without soft labels; a teacher
-            whose vocabulary has another size; soft labels without the logits that `mse` needs.
+        DistillationError: A weight, temperature or smoothing is out of range; the weight is positive, but there are no
+            soft labels; the teacher's vocabulary has another size; or `mse` gets only top-k probabilities.
     """
     require_settings(weight=weight, label_smoothing=label_smoothing, soft_loss=soft_loss)
     if weight == 0:
         soft_labels = None
     elif soft_labels is None:
-        raise DistillationError(f"distillation weight is {weight}, but there is no teacher; name one or set it to 0")
+        raise DistillationError(
+            f"distillation weight is {weight}, but there is no teacher; name one, or set the weight to 0"
+        )
     if soft_labels is not None:
         if soft_labels.shape != tuple(logits.shape):
             raise DistillationError(
-                f"teacher logits must have the student's shape {tuple(logits.shape)}, but have {soft_labels.shape}"
+                f"teacher logits must have the student's shape {tuple(logits.shape)}, but have {soft_labels.shape}; "
+                "use a teacher with the student's dictionary"
             )
         if isinstance(soft_labels.temperature, float | int):
             require_temperature(soft_labels.temperature)
         if soft_loss == "mse" and not (isinstance(soft_labels, TeacherLogits) and not soft_labels.top_k):
-            raise DistillationError("soft loss mse compares all logits, but only top-k probabilities are there; use ce")
+            raise DistillationError("soft loss mse needs all logits, but there are only top-k probabilities; use ce")
     terms = _DistillationLoss.apply(  # type: ignore[no-untyped-call]
         logits, targets, soft_labels, weight, selected, soft_loss, label_smoothing, padding
     )
@@ -90,22 +96,22 @@ def distillation_loss(
 
 
 def hardest(logits: Tensor, targets: Tensor, share: float, padding: int = -100) -> Tensor:
-    """The tokens of a batch whose reference the student finds hardest; for these only does selective distillation ask.
+    """Select the tokens with the largest cross-entropy in a batch, for selective distillation.
 
     Wang et al., "Selective Knowledge Distillation for Neural Machine Translation" (ACL 2021), batch-level selection.
-    The batch is that of one forward pass on one device.
+    A batch is one forward pass on one device.
 
     Args:
-        logits: student's, shape (tokens, vocabulary).
-        targets: reference tokens, shape (tokens,).
-        share: of the tokens that are not padding, within (0, 1]; rounded up.
-        padding: target value of tokens that do not count.
+        logits: Logits of the student, shape (tokens, vocabulary).
+        targets: Reference tokens, shape (tokens,).
+        share: Share of the tokens that are not padding, within (0, 1]; their number is rounded up.
+        padding: Target value of tokens that do not count.
 
     Returns:
-        Booleans, shape (tokens,).
+        True for selected tokens, shape (tokens,).
 
     Raises:
-        DistillationError: a share out of range.
+        DistillationError: The share is out of range.
     """
     require_share(share)
     counts = targets != padding
@@ -115,26 +121,28 @@ def hardest(logits: Tensor, targets: Tensor, share: float, padding: int = -100) 
         for start in range(0, len(targets), rows):
             chunk = slice(start, start + rows)
             nll[chunk] = functional.cross_entropy(logits[chunk].float(), references[chunk], reduction="none")
-        wanted = math.ceil(share * int(counts.sum()))
+        number = math.ceil(share * int(counts.sum()))
         order = nll.masked_fill(~counts, -torch.inf).argsort(descending=True, stable=True)
-        return torch.zeros_like(counts).index_fill_(0, order[:wanted], True)
+        return torch.zeros_like(counts).index_fill_(0, order[:number], True)
 
 
 def require_share(share: float) -> None:
-    """Check a share of selected tokens.
+    """Check the share of selected tokens.
 
     Raises:
-        DistillationError: it is not within (0, 1].
+        DistillationError: The share is not within (0, 1].
     """
     if not 0 < share <= 1:
-        raise DistillationError(f"share of selected tokens must be within (0, 1], but is {share}")
+        raise DistillationError(
+            f"share of selected tokens must be within (0, 1], but is {share}; give 1 for all tokens"
+        )
 
 
 def require_settings(*, weight: float = 0.0, label_smoothing: float = 0.0, soft_loss: str = "ce") -> None:
-    """Check settings of the loss before anything is computed.
+    """Check the settings of the loss before anything is computed.
 
     Raises:
-        DistillationError: one is out of range; names it, the range and the value.
+        DistillationError: A setting is out of range; the message names it, its range and its value.
     """
     if not 0 <= weight <= 1:
         raise DistillationError(f"distillation weight must be within [0, 1], but is {weight}")
@@ -145,7 +153,7 @@ def require_settings(*, weight: float = 0.0, label_smoothing: float = 0.0, soft_
 
 
 class _DistillationLoss(torch.autograd.Function):
-    """Computes the gradient along with the loss, so that no softmax outlives its chunk."""
+    """Computes the gradient together with the loss, so that no softmax is kept beyond its chunk."""
 
     @staticmethod
     def forward(
@@ -161,9 +169,9 @@ class _DistillationLoss(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         tokens, vocabulary = logits.shape
         precision = torch.promote_types(logits.dtype, torch.float32)
-        # float16 cannot hold gradients of rare words before the loss scale is applied, so they wait in float32.
-        held = torch.float32 if logits.dtype == torch.float16 else logits.dtype
-        gradient = torch.empty_like(logits, dtype=held) if ctx.needs_input_grad[0] else None
+        # Before the loss scale is applied, gradients of rare tokens are too small for float16; float32 keeps them.
+        gradient_type = torch.float32 if logits.dtype == torch.float16 else logits.dtype
+        gradient = torch.empty_like(logits, dtype=gradient_type) if ctx.needs_input_grad[0] else None
         spread = label_smoothing / (vocabulary - 1)
         sums = torch.zeros(4, dtype=precision, device=logits.device)  # loss, cross-entropy, nll, distillation
         rows = _rows(logits)
@@ -211,28 +219,28 @@ class _DistillationLoss(torch.autograd.Function):
         if gradient is not None:
             ctx.save_for_backward(gradient)
         ctx.logits_dtype = logits.dtype
-        loss, *others = (total.clone() for total in sums)
-        ctx.mark_non_differentiable(*others)
-        return loss, *others
+        loss, *parts = (total.clone() for total in sums)
+        ctx.mark_non_differentiable(*parts)
+        return loss, *parts
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        # The saved gradient depends on the logits without saying so to autograd: where a second derivative may be taken
-        # (create_graph), the outer gradient is made to need one, so that torch refuses it.
+        # The saved gradient depends on the logits, but autograd does not know this. If a second derivative is possible
+        # (create_graph), the outer gradient is made to require one, so that torch refuses it.
         return _DistillationLoss._scaled(ctx, outer[0].detach().requires_grad_(torch.is_grad_enabled()))
 
     @staticmethod
     @once_differentiable
     def _scaled(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the saved gradient of the logits times that of the loss, and None for all else."""
+        """Return the saved gradient of the logits times that of the loss, and None for all other arguments."""
         (gradient,) = ctx.saved_tensors
         if gradient.dtype == ctx.logits_dtype and outer.device.type == "cpu" and outer == 1:
-            scaled = gradient  # no copy; on a GPU the comparison would wait for all that goes before
+            scaled = gradient  # no copy; on a GPU the comparison would wait for all pending work
         else:
             scaled = torch.mul(gradient, outer, out=torch.empty_like(gradient, dtype=ctx.logits_dtype))
         return scaled, None, None, None, None, None, None, None
 
 
 def _rows(logits: Tensor) -> int:
-    """Tokens to work on at a time."""
+    """Return the number of tokens per chunk."""
     return max(1, _CHUNK_ENTRIES.get(logits.device.type, 2**26) // logits.shape[1])

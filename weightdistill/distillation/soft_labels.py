@@ -1,6 +1,6 @@
-"""The teacher's predictions as training targets: whole or top-k distributions, softened by temperatures.
+"""Soft labels: the teacher's predictions as training targets, complete or top-k, softened by temperatures.
 
-Knows logits and probabilities; not how a teacher is run, nor what is learned from it.
+Knows logits and probabilities; neither how a teacher is run nor which loss uses them.
 """
 
 import itertools
@@ -15,25 +15,26 @@ from torch import Tensor
 from weightdistill.errors import DistillationError
 
 TOP_K_RESTS = ("renormalise", "spread")
-"""What becomes of the mass outside the k likeliest words: they take it in proportion, or the others share it alike."""
+"""Treatment of the mass outside the top k: rescale the top k to sum to 1, or spread the mass evenly over the others."""
 TEMPERATURE_SCHEDULES = ("constant", "flsw", "cwsm")
+"""One temperature for all tokens, or one for each (`flsw_temperatures`, `cwsm_temperatures`)."""
 LOWEST_TEMPERATURE = 0.1
-"""Schedules that would go below, or below zero, stay here."""
+"""Lower bound of the temperatures that depend on the token; the formulas may even fall below zero."""
 
 
 class SoftLabels(Protocol):
-    """Distributions over the vocabulary, one a token."""
+    """One distribution over the vocabulary per token."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(tokens, vocabulary)."""
+        """Shape of the distributions: (tokens, vocabulary)."""
 
     @property
     def temperature(self) -> float | Tensor:
-        """What the distributions were softened by, for all tokens or of shape (tokens,); the student's are, too."""
+        """Temperature of these distributions and of the student's: one for all tokens, or of shape (tokens,)."""
 
     def probabilities(self, chunk: slice) -> Tensor:
-        """The distributions of some tokens in float32 at least, shape (rows, vocabulary)."""
+        """Compute the distributions of some tokens in float32 or float64, shape (rows, vocabulary)."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class TeacherLogits:
     """Soft labels from a teacher's logits.
 
     Attributes:
-        logits: shape (tokens, vocabulary).
-        temperature: for all tokens, or of shape (tokens,).
-        top_k: keep the k likeliest words only; 0 for all.
-        rest: what becomes of the others' mass (TOP_K_RESTS).
-        reference: where given, shape (tokens,): the reference word's logit and the largest one change places
-            ("probability shift"), so that the teacher is never wrong.
+        logits: Logits of the teacher, shape (tokens, vocabulary).
+        temperature: One temperature for all tokens, or of shape (tokens,).
+        top_k: Number of tokens to keep per position; 0 for all.
+        rest: Treatment of the mass of the other tokens (TOP_K_RESTS).
+        reference: Reference tokens, shape (tokens,). If given, the logit of the reference and the largest logit are
+            swapped ("probability shift"), so that the teacher always predicts the reference.
     """
 
     logits: Tensor
@@ -57,22 +58,22 @@ class TeacherLogits:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(tokens, vocabulary)."""
+        """Shape of the distributions: (tokens, vocabulary)."""
         return self.logits.shape[0], self.logits.shape[1]
 
     def raw(self, chunk: slice) -> Tensor:
-        """Logits of some tokens in float32 at least, the reference's in its new place; shape (rows, vocabulary)."""
+        """Return the logits of some tokens, after the probability shift, in float32 or float64; (rows, vocabulary)."""
         logits = self.logits[chunk]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.reference is None:
             return logits
         reference = self.reference[chunk, None]  # (rows, 1)
         largest = logits.max(-1, keepdim=True)
-        own = logits.gather(1, reference)
-        return logits.scatter(1, largest.indices, own).scatter(1, reference, largest.values)
+        reference_logits = logits.gather(1, reference)
+        return logits.scatter(1, largest.indices, reference_logits).scatter(1, reference, largest.values)
 
     def probabilities(self, chunk: slice) -> Tensor:
-        """See `SoftLabels.probabilities`."""
+        """Compute the distributions of some tokens; see `SoftLabels.probabilities`."""
         soft = (self.raw(chunk) / rows_of(self.temperature, chunk)).softmax(-1)
         if not self.top_k or self.top_k >= soft.shape[1]:
             return soft
@@ -82,15 +83,15 @@ class TeacherLogits:
 
 @dataclass(frozen=True)
 class TopKLabels:
-    """Soft labels of which only the k likeliest words are known, as a cache holds them.
+    """Soft labels that contain only the top-k tokens per position, as a cache stores them.
 
     Attributes:
-        indices: of these words, shape (tokens, k).
-        values: their probabilities at this temperature, shape (tokens, k).
-        missing: the mass of all other words, shape (tokens,).
-        vocabulary: number of words in all.
-        temperature: what the distributions were softened by.
-        rest: what becomes of the missing mass (TOP_K_RESTS).
+        indices: Top-k tokens, shape (tokens, k).
+        values: Their probabilities at this temperature, shape (tokens, k).
+        missing: Probability mass of all other tokens, shape (tokens,).
+        vocabulary: Size of the vocabulary.
+        temperature: Temperature of the distributions.
+        rest: Treatment of the missing mass (TOP_K_RESTS).
     """
 
     indices: Tensor
@@ -102,27 +103,27 @@ class TopKLabels:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(tokens, vocabulary)."""
+        """Shape of the distributions: (tokens, vocabulary)."""
         return self.indices.shape[0], self.vocabulary
 
     def probabilities(self, chunk: slice) -> Tensor:
-        """See `SoftLabels.probabilities`."""
+        """Compute the distributions of some tokens; see `SoftLabels.probabilities`."""
         values, missing = self.values[chunk].float(), self.missing[chunk, None].float()
-        total = (values.sum(-1, keepdim=True) + missing).clamp_min(1e-6)  # one, but for rounding; none at padding
+        total = (values.sum(-1, keepdim=True) + missing).clamp_min(1e-6)  # 1 up to rounding; 0 at padding
         return from_top_k(self.indices[chunk].long(), values / total, self.vocabulary, self.rest)
 
 
 def from_top_k(indices: Tensor, values: Tensor, vocabulary: int, rest: str) -> Tensor:
-    """A whole distribution from its k likeliest words.
+    """Complete a distribution from its top-k tokens.
 
     Args:
-        indices: shape (rows, k).
-        values: their probabilities, shape (rows, k).
-        vocabulary: number of words in all.
-        rest: what becomes of the missing mass (TOP_K_RESTS).
+        indices: Top-k tokens, shape (rows, k).
+        values: Their probabilities, shape (rows, k).
+        vocabulary: Size of the vocabulary.
+        rest: Treatment of the missing mass (TOP_K_RESTS).
 
     Returns:
-        Shape (rows, vocabulary); each row sums to one.
+        Probabilities of shape (rows, vocabulary); each row sums to one.
     """
     known = values.sum(-1, keepdim=True)  # (rows, 1)
     if rest == "renormalise" or indices.shape[1] == vocabulary:
@@ -132,30 +133,31 @@ def from_top_k(indices: Tensor, values: Tensor, vocabulary: int, rest: str) -> T
 
 
 def ensemble(teacher_logits: Iterable[Tensor], temperature: float | Tensor = 1.0) -> Tensor | None:
-    """Logits whose softened distribution is the mean of the teachers' softened distributions; None without a teacher.
+    """Compute logits whose softened distribution is the mean of the teachers' softened distributions.
 
     Args:
-        teacher_logits: one tensor a teacher, all of one shape (tokens, vocabulary); taken one at a time, so that not
-            all are in memory at once. A single teacher's are returned as they are.
-        temperature: of all these distributions, > 0; for all tokens, or of shape (tokens,).
+        teacher_logits: One tensor per teacher, all of shape (tokens, vocabulary). They are consumed one at a time, so
+            that they need not be in memory together.
+        temperature: Temperature of all distributions, > 0; one for all tokens, or of shape (tokens,).
 
     Returns:
-        Logits (tokens, vocabulary), in float32 at least where there are several teachers.
+        Logits (tokens, vocabulary). Those of a single teacher are returned unchanged; the mean of several is in float32
+        or float64. None without a teacher.
     """
     remaining = iter(teacher_logits)
     first, second = next(remaining, None), next(remaining, None)
     if first is None or second is None:
         return first
-    every = slice(None)
-    total, count = TeacherLogits(first, temperature).probabilities(every), 1
+    all_tokens = slice(None)
+    total, count = TeacherLogits(first, temperature).probabilities(all_tokens), 1
     for logits in itertools.chain([second], remaining):
-        total += TeacherLogits(logits, temperature).probabilities(every)
+        total += TeacherLogits(logits, temperature).probabilities(all_tokens)
         count += 1
-    return total.div_(count).log_().mul_(rows_of(temperature, every))
+    return total.div_(count).log_().mul_(rows_of(temperature, all_tokens))
 
 
 def mean_logits(teacher_logits: Iterable[Tensor]) -> Tensor | None:
-    """The mean of several teachers' logits, which a squared error on logits is measured from; None without one."""
+    """Return the mean of the teachers' logits, the target of a squared error; None without a teacher."""
     total: Tensor | None = None
     count = 0
     for logits in teacher_logits:
@@ -167,21 +169,21 @@ def mean_logits(teacher_logits: Iterable[Tensor]) -> Tensor | None:
 def flsw_temperatures(
     student: Tensor, teacher: Tensor, base: float, beta: float, gamma: float, counts: Tensor
 ) -> Tensor:
-    """Focal-loss-style temperatures: the more a student disagrees with its teacher on a token, the lower.
+    """Compute focal-loss-style temperatures: lower for tokens on which student and teacher disagree more.
 
     Wen et al., "Preparing Lessons: Improve Knowledge Distillation with Better Supervision" (2019), section 3.2:
     base + beta · (mean of w - w) with w = (1 - cos(student, teacher)) ** gamma.
 
     Args:
-        student: logits, shape (tokens, vocabulary).
-        teacher: logits of the same shape.
-        base: temperature of a token of mean disagreement.
-        beta: how far temperatures go from it.
-        gamma: exponent of the disagreement.
-        counts: tokens over which the mean is taken, shape (tokens,), booleans.
+        student: Logits of the student, shape (tokens, vocabulary).
+        teacher: Logits of the teacher, in the same shape.
+        base: Temperature of a token with mean disagreement.
+        beta: Spread of the temperatures.
+        gamma: Exponent of the disagreement.
+        counts: Tokens over which the mean is taken, booleans of shape (tokens,).
 
     Returns:
-        Shape (tokens,), at least LOWEST_TEMPERATURE, without a gradient.
+        Temperatures of shape (tokens,), at least LOWEST_TEMPERATURE, without a gradient.
     """
     with torch.no_grad():
         disagreement = 1 - torch.cosine_similarity(student.float(), teacher.float(), dim=-1)
@@ -189,36 +191,38 @@ def flsw_temperatures(
 
 
 def cwsm_temperatures(student: Tensor, base: float, beta: float, counts: Tensor) -> Tensor:
-    """Confidence-weighted temperatures: the less sure a student is of a token, the lower.
+    """Compute confidence-weighted temperatures: lower for tokens on which the student is less confident.
 
     Wen et al. (2019), section 3.2: base + beta · (mean of w - w) with w = 1 / (largest probability + 0.001).
 
     Args:
-        student: logits, shape (tokens, vocabulary).
-        base: temperature of a token of mean confidence.
-        beta: how far temperatures go from it.
-        counts: tokens over which the mean is taken, shape (tokens,), booleans.
+        student: Logits of the student, shape (tokens, vocabulary).
+        base: Temperature of a token with mean w.
+        beta: Spread of the temperatures.
+        counts: Tokens over which the mean is taken, booleans of shape (tokens,).
 
     Returns:
-        Shape (tokens,), at least LOWEST_TEMPERATURE, without a gradient.
+        Temperatures of shape (tokens,), at least LOWEST_TEMPERATURE, without a gradient.
     """
     with torch.no_grad():
-        surest = (student.float().amax(-1) - student.float().logsumexp(-1)).exp()
-        return _around(base, beta, 1 / (surest + 1e-3), counts)
+        confidence = (student.float().amax(-1) - student.float().logsumexp(-1)).exp()
+        return _around(base, beta, 1 / (confidence + 1e-3), counts)
 
 
 def require_temperature(temperature: float) -> None:
     """Check a temperature.
 
     Raises:
-        DistillationError: it is not positive and finite.
+        DistillationError: The temperature is not positive and finite.
     """
     if not 0 < temperature < math.inf:
-        raise DistillationError(f"temperature must be positive and finite, but is {temperature}")
+        raise DistillationError(
+            f"temperature must be positive and finite, but is {temperature}; give 1 to leave distributions unchanged"
+        )
 
 
 def rows_of(values: float | Tensor, chunk: slice) -> float | Tensor:
-    """A number for all tokens as it is; one for each token as a column for the chunk's rows, shape (rows, 1)."""
+    """Return one value for all tokens unchanged, and one per token as a column for a chunk, shape (rows, 1)."""
     return values[chunk, None] if isinstance(values, Tensor) else values
 
 

@@ -1,4 +1,4 @@
-"""Matches against their published definitions, computed here number by number in float64."""
+"""Matches against their published definitions, computed here element by element in float64."""
 
 import json
 import math
@@ -20,7 +20,7 @@ def shape(layers: int = 6, width: int = 8, decoder_layers: int = 6, decoder_widt
 
 
 def states(width: int = WIDTH) -> Feature:
-    """Hidden states; what stands at padding must not matter."""
+    """Make hidden states; the values at padding must not matter."""
     values = torch.randn(len(LENGTHS), LONGEST, width, dtype=torch.float64)
     return Feature(values.masked_fill(~MASK[..., None], 1e6), MASK)
 
@@ -55,34 +55,38 @@ def compute(loss: str, student: list[Feature], teacher: list[Feature]) -> float:
 
 
 def test_hidden_mse():
-    own, other = states(), states()
+    student, teacher = states(), states()
     expected = mean(
-        [(a - b) ** 2 for v, w in zip(vectors(own), vectors(other), strict=True) for a, b in zip(v, w, strict=True)]
+        [
+            (a - b) ** 2
+            for v, w in zip(vectors(student), vectors(teacher), strict=True)
+            for a, b in zip(v, w, strict=True)
+        ]
     )
-    assert compute("hidden_mse", [own], [other]) == pytest.approx(expected, rel=1e-12)
+    assert compute("hidden_mse", [student], [teacher]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_cosine():
-    own, other = states(), states()
-    pairs = list(zip(vectors(own), vectors(other), strict=True))
+    student, teacher = states(), states()
+    pairs = list(zip(vectors(student), vectors(teacher), strict=True))
     expected = mean([1 - dot(v, w) / length(v) / length(w) for v, w in pairs])
-    assert compute("cos", [own], [other]) == pytest.approx(expected, rel=1e-12)
+    assert compute("cos", [student], [teacher]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_patient_distance_is_over_all_positions():
-    own, other = states(), states()
+    student, teacher = states(), states()
     expected = mean(
         [
             math.fsum((a / length(v) - b / length(w)) ** 2 for a, b in zip(v, w, strict=True))
-            for v, w in zip(vectors(own), vectors(other), strict=True)
+            for v, w in zip(vectors(student), vectors(teacher), strict=True)
         ]
     )
-    assert compute("pkd", [own], [other]) == pytest.approx(expected, rel=1e-12)
+    assert compute("pkd", [student], [teacher]) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["fsp", "gram"])
 def test_gram_of_widths(name):
-    own, other = [states(), states()], [states(), states()]
+    student, teacher = [states(), states()], [states(), states()]
 
     def gram(features, sentence, i, j):
         steps = range(LENGTHS[sentence])
@@ -90,65 +94,67 @@ def test_gram_of_widths(name):
         return math.fsum(float(first[t, i] * second[t, j]) for t in steps) / LENGTHS[sentence]
 
     cells = [(s, i, j) for s in range(len(LENGTHS)) for i in range(WIDTH) for j in range(WIDTH)]
-    expected = mean([(gram(own, *cell) - gram(other, *cell)) ** 2 for cell in cells])
-    assert compute(name, own, other) == pytest.approx(expected, rel=1e-10)
+    expected = mean([(gram(student, *cell) - gram(teacher, *cell)) ** 2 for cell in cells])
+    assert compute(name, student, teacher) == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("name", ["nst", "mmd"])
-def test_gram_of_positions_whatever_the_widths(name):
-    own, other = [states(2), states(2)], [states(5), states(5)]
+def test_gram_of_positions_for_any_widths(name):
+    student, teacher = [states(2), states(2)], [states(5), states(5)]
 
     def gram(features, sentence, t, u):
         first, second = features[0].values[sentence, t].tolist(), features[1].values[sentence, u].tolist()
         return dot(first, second) / len(first)
 
     cells = [(s, t, u) for s, n in enumerate(LENGTHS) for t in range(n) for u in range(n)]
-    expected = mean([(gram(own, *cell) - gram(other, *cell)) ** 2 for cell in cells])
-    assert compute(name, own, other) == pytest.approx(expected, rel=1e-12)
+    expected = mean([(gram(student, *cell) - gram(teacher, *cell)) ** 2 for cell in cells])
+    assert compute(name, student, teacher) == pytest.approx(expected, rel=1e-12)
 
 
 def test_attention_mse():
-    own, other = scores(), scores()
+    student, teacher = scores(), scores()
     cells = [(s, h, q, k) for s, q, k in PAIRS.nonzero().tolist() for h in range(HEADS)]
-    expected = mean([float(own.values[cell] - other.values[cell]) ** 2 for cell in cells])
-    assert compute("attention_mse", [own], [other]) == pytest.approx(expected, rel=1e-12)
+    expected = mean([float(student.values[cell] - teacher.values[cell]) ** 2 for cell in cells])
+    assert compute("attention_mse", [student], [teacher]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_attention_mse_sum_takes_any_numbers_of_heads():
-    own, other = scores(3), scores(2)
+def test_attention_mse_sum_accepts_any_numbers_of_heads():
+    student, teacher = scores(3), scores(2)
     cells = PAIRS.nonzero().tolist()
-    expected = mean([float(own.values[s, :, q, k].sum() - other.values[s, :, q, k].sum()) ** 2 for s, q, k in cells])
-    assert compute("attention_mse_sum", [own], [other]) == pytest.approx(expected, rel=1e-12)
+    expected = mean(
+        [float(student.values[s, :, q, k].sum() - teacher.values[s, :, q, k].sum()) ** 2 for s, q, k in cells]
+    )
+    assert compute("attention_mse_sum", [student], [teacher]) == pytest.approx(expected, rel=1e-12)
 
 
-def cross_entropy(own: list[float], other: list[float]) -> float:
-    ours, theirs = ([math.exp(value) for value in side] for side in (own, other))
-    return -math.fsum(t / math.fsum(theirs) * math.log(o / math.fsum(ours)) for o, t in zip(ours, theirs, strict=True))
+def cross_entropy(student: list[float], teacher: list[float]) -> float:
+    q, p = ([math.exp(value) / math.fsum(map(math.exp, scores)) for value in scores] for scores in (student, teacher))
+    return -math.fsum(p_i * math.log(q_i) for p_i, q_i in zip(p, q, strict=True))
 
 
 def test_attention_ce():
-    own, other = scores(), scores()
+    student, teacher = scores(), scores()
     queries = [(s, h, q) for s, q in positions() for h in range(HEADS)]
     expected = mean(
         [
-            cross_entropy(own.values[s, h, q, : q + 1].tolist(), other.values[s, h, q, : q + 1].tolist())
+            cross_entropy(student.values[s, h, q, : q + 1].tolist(), teacher.values[s, h, q, : q + 1].tolist())
             for s, h, q in queries
         ]
     )
-    assert compute("attention_ce", [own], [other]) == pytest.approx(expected, rel=1e-12)
+    assert compute("attention_ce", [student], [teacher]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_attention_ce_mean_takes_any_numbers_of_heads():
-    own, other = scores(3), scores(2)
+def test_attention_ce_mean_accepts_any_numbers_of_heads():
+    student, teacher = scores(3), scores(2)
     expected = mean(
         [
             cross_entropy(
-                own.values[s, :, q, : q + 1].mean(0).tolist(), other.values[s, :, q, : q + 1].mean(0).tolist()
+                student.values[s, :, q, : q + 1].mean(0).tolist(), teacher.values[s, :, q, : q + 1].mean(0).tolist()
             )
             for s, q in positions()
         ]
     )
-    assert compute("attention_ce_mean", [own], [other]) == pytest.approx(expected, rel=1e-12)
+    assert compute("attention_ce_mean", [student], [teacher]) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
@@ -169,19 +175,22 @@ def test_equal_features_are_a_minimum_and_padding_has_no_gradient(name):
 
 
 def test_pkd_matches_skip_or_last_layers_and_leaves_the_last_student_layer_out():
-    """Of 12 layers for 6 the paper takes 2, 4, 6, 8, 10 (skip) and 7 to 11 (last)."""
+    """From 12 layers to 6, the paper uses layers 2, 4, 6, 8, 10 (skip) or 7 to 11 (last)."""
     twelve, six = shape(12, 8, 12, 8), shape(6, 8, 6, 4)
     for strategy, expected in (("skip", [2, 4, 6, 8, 10]), ("last", [7, 8, 9, 10, 11])):
         matches = pkd(strategy, twelve, six)
         for stack, proj in (("encoder", None), ("decoder", "linear")):
-            own = [match for match in matches if match.feature == f"{stack}.hidden"]
-            assert [match.layer_T for match in own] == expected and [match.layer_S for match in own] == [1, 2, 3, 4, 5]
-            assert {match.proj for match in own} == {proj} and {match.loss for match in own} == {"pkd"}
+            of_stack = [match for match in matches if match.feature == f"{stack}.hidden"]
+            assert [match.layer_T for match in of_stack] == expected
+            assert [match.layer_S for match in of_stack] == [1, 2, 3, 4, 5]
+            assert {match.proj for match in of_stack} == {proj} and {match.loss for match in of_stack} == {"pkd"}
 
 
 def test_a_stack_of_one_layer_has_no_patient_match():
     assert {match.feature for match in pkd("skip", shape(), shape(decoder_layers=1))} == {"encoder.hidden"}
-    with pytest.raises(DistillationError, match="pkd-last finds no layers to match in a student of one layer"):
+    with pytest.raises(
+        DistillationError, match="pkd-last needs a student with two layers in a stack, but this one has one"
+    ):
         read_matches("pkd-last", shape(), shape(layers=1, decoder_layers=1))
     with pytest.raises(DistillationError, match=r"layer_T of a match of encoder.hidden must be within .* but is -"):
         read_matches("pkd-last", shape(layers=2), shape(layers=6))
@@ -226,39 +235,39 @@ GOOD = {"layer_T": 6, "layer_S": 1, "feature": "decoder.hidden", "loss": "hidden
         ({"loss": "kl"}, "loss of a match must be one of hidden_mse, .*, but is 'kl'"),
         ({"loss": "attention_ce"}, "loss of a match must be one of hidden_mse, .* for hidden states, but is"),
         ({"feature": "encoder.attention"}, "one of attention_mse, .* for attention, but is 'hidden_mse'"),
-        ({"layer_S": [0, 1]}, "layer_S of a match by hidden_mse must name 1 layers, but has 2"),
-        ({"loss": "fsp"}, "layer_T of a match by fsp must name 2 layers, but has 1"),
+        ({"layer_S": [0, 1]}, "layer_S of a match must name 1 layers for the loss hidden_mse, but names 2"),
+        ({"loss": "fsp"}, "layer_T of a match must name 2 layers for the loss fsp, but names 1"),
         ({"layer_T": 7}, "layer_T of a match of decoder.hidden must be within 0 and 6, but is 7"),
         ({"layer_S": 2}, "layer_S of a match of decoder.hidden must be within 0 and 1, but is 2"),
-        ({"proj": None}, "needs a projection, since the student's width is 4 and the teacher's 8; add proj: linear"),
+        ({"proj": None}, "or a projection, but the student's width is 4 and the teacher's 8; add proj: linear"),
         ({"proj": "conv"}, "proj of a match must be one of none, linear, relu, tanh, gelu, but is 'conv'"),
         ({"weight": -1}, "weight of a match must be a finite number of at least 0, but is -1"),
         ({"weight": math.inf}, "weight of a match must be a finite number of at least 0, but is "),
         ({"weight": "1e-2"}, "weight of a match must be a finite number of at least 0, but is '1e-2'"),
-        ({"layer_T": True}, "layer_T of a match must be a number or two, but is True"),
-        ({"layer_S": "1"}, "layer_S of a match must be a number or two, but is '1'"),
+        ({"layer_T": True}, "layer_T of a match must be one or two whole numbers, but is True"),
+        ({"layer_S": "1"}, "layer_S of a match must be one or two whole numbers, but is '1'"),
         ({"schedule": "cosine"}, "schedule of a match must be one of constant, .*, but is 'cosine'"),
-        ({"wieght": 1}, "a match must have layer_T, .* and may have weight, proj, schedule, but has wieght"),
+        ({"wieght": 1}, "a match must have layer_T, .* and may have weight, proj, schedule, but this one has wieght"),
         (
             {"feature": "encoder.attention", "loss": "attention_mse", "layer_T": 0, "proj": None},
             "must be within 1 and 6",
         ),
-        ({"feature": "encoder.attention", "loss": "attention_mse"}, "proj of a match is for hidden states"),
+        ({"feature": "encoder.attention", "loss": "attention_mse"}, "proj of a match needs hidden states"),
     ],
     ids=str,
 )
-def test_an_impossible_match_is_refused_with_its_place(tmp_path, changes, message):
+def test_the_error_for_an_impossible_match_names_its_position(tmp_path, changes, message):
     file = tmp_path / "matches.yaml"
     file.write_text(json.dumps([GOOD, {**GOOD, **changes}]))
     with pytest.raises(DistillationError, match=rf"matches\.yaml, match 2 \{{.*{message}"):
         read_matches(str(file), shape(), shape(decoder_layers=1, decoder_width=4))
 
 
-def test_what_is_no_list_of_matches_is_refused(tmp_path):
+def test_anything_but_a_list_of_matches_is_refused(tmp_path):
     teacher, student = shape(), shape()
     with pytest.raises(DistillationError, match="one of pkd-skip, pkd-last, distilbert, or a file, but are 'x'"):
         read_matches("x", teacher, student)
-    for content, message in (("a: [", "neither YAML nor JSON"), ("{}", "must hold a list"), ("[]", "must hold a list")):
+    for content, message in (("a: [", "must be YAML or JSON"), ("{}", "must hold a list"), ("[]", "must hold a list")):
         (tmp_path / "bad").write_text(content)
         with pytest.raises(DistillationError, match=message):
             read_matches(str(tmp_path / "bad"), teacher, student)

@@ -20,7 +20,7 @@ def softmax(logits: list[float], temperature: float = 1.0) -> list[float]:
 
 
 def by_definition(logits, targets, teachers, weight, temperature, label_smoothing, padding=PADDING):
-    """Sums of loss, cross-entropy, nll and distillation over the tokens that are not padding."""
+    """Sum loss, cross-entropy, nll and distillation over the tokens that are not padding."""
     cross_entropies, nlls, distillations = [0.0], [0.0], [0.0]
     for position, target in enumerate(targets.tolist()):
         if target == padding:
@@ -40,13 +40,13 @@ def by_definition(logits, targets, teachers, weight, temperature, label_smoothin
 
 
 def soft(teachers: list[Tensor], temperature: float = 1.0) -> TeacherLogits | None:
-    """The soft labels of one teacher, or of several together."""
+    """Make the soft labels of one teacher, or of several combined."""
     combined = ensemble(teachers, temperature)
     return None if combined is None else TeacherLogits(combined, temperature)
 
 
 def differentiable(logits: Tensor, targets: Tensor, teachers, weight, temperature, label_smoothing) -> Tensor:
-    """The same definition on whole tensors, for autograd to differentiate and for large sizes."""
+    """Compute the same definition on whole tensors, for autograd and for large sizes."""
     kept = targets != PADDING
     vocabulary = logits.shape[1]
     wanted = torch.full_like(logits, label_smoothing / (vocabulary - 1))
@@ -69,7 +69,7 @@ def example(tokens=7, vocabulary=5, teachers=1, dtype=torch.float64):
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 @pytest.mark.parametrize(("weight", "teachers"), [(0.0, 0), (0.5, 1), (0.3, 3), (1.0, 2)])
-def test_every_term_is_what_it_is_defined_to_be(label_smoothing, temperature, weight, teachers):
+def test_every_term_equals_its_definition(label_smoothing, temperature, weight, teachers):
     logits, targets, teacher_logits = example(teachers=teachers)
     terms = distillation_loss(
         logits,
@@ -83,8 +83,8 @@ def test_every_term_is_what_it_is_defined_to_be(label_smoothing, temperature, we
     assert [term.item() for term in terms] == pytest.approx(list(expected), rel=1e-12)
 
 
-def test_label_smoothing_is_fairseqs():
-    """fairseq: (1 - eps - eps_i) · nll + eps_i · (sum of -log p over all words), eps_i = eps / (words - 1)."""
+def test_label_smoothing_equals_that_of_fairseq():
+    """In fairseq: (1 - eps - eps_i) · nll + eps_i · (sum of -log p over all tokens), eps_i = eps / (tokens - 1)."""
     logits, targets, _ = example(tokens=20, vocabulary=9)
     eps, eps_i, expected = 0.1, 0.1 / 8, 0.0
     for position, target in enumerate(targets.tolist()):
@@ -160,8 +160,8 @@ def test_a_batch_of_padding_alone_is_zero():
 
 
 @pytest.mark.parametrize(("tokens", "vocabulary"), [(701, 3001), (3, 600_011), (1, 5), (0, 5)])
-def test_sizes_that_are_worked_on_in_several_pieces(tokens, vocabulary):
-    """2.1 million entries in uneven pieces, a row larger than a piece, and no more than a token."""
+def test_sizes_that_need_several_chunks(tokens, vocabulary):
+    """2.1 million entries in uneven chunks, a row larger than a chunk, and a single token."""
     logits = torch.randn(tokens, vocabulary, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(2, vocabulary, (tokens,))
     targets[::5] = PADDING
@@ -177,7 +177,7 @@ def test_sizes_that_are_worked_on_in_several_pieces(tokens, vocabulary):
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)], ids=str
 )
-def test_low_precision_loses_only_the_rounding_of_the_gradient(dtype, tolerance):
+def test_low_precision_only_rounds_the_gradient(dtype, tolerance):
     logits, targets, teachers = example(tokens=40, vocabulary=30, teachers=2, dtype=dtype)
     exact = logits.double().requires_grad_()
     expected = differentiable(exact, targets, [teacher.double() for teacher in teachers], 0.5, 2, 0.1)
@@ -191,8 +191,8 @@ def test_low_precision_loses_only_the_rounding_of_the_gradient(dtype, tolerance)
     torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=tolerance, atol=tolerance * 1e-2)
 
 
-def test_a_loss_scale_saves_the_gradients_that_float16_cannot_hold():
-    """The gradient of a rare word is 3e-9, below float16's smallest number; times the loss scale it is not."""
+def test_a_loss_scale_preserves_gradients_below_the_range_of_float16():
+    """The gradient of a rare token, 3e-9, is below the smallest float16 number; times the loss scale it is not."""
     logits = torch.zeros(2, 4, dtype=torch.float16)
     logits[:, 3] = -20
     logits.requires_grad_()
@@ -237,8 +237,8 @@ def test_an_impossible_temperature_is_refused(temperature):
         distillation_loss(logits, targets, labels, weight=0.5)
 
 
-@pytest.mark.parametrize("tokens", [7, 400])  # one piece, and several
-def test_every_token_may_have_its_own_temperature_and_soft_labels_or_none(tokens):
+@pytest.mark.parametrize("tokens", [7, 400])  # one chunk, and several
+def test_each_token_may_have_a_different_temperature_and_may_lack_soft_labels(tokens):
     logits, targets, teachers = example(tokens=tokens, vocabulary=3000 if tokens > 7 else 5)
     selected, temperatures = torch.rand(tokens) < 0.5, 1 + torch.rand(tokens, dtype=torch.float64)
     labels = TeacherLogits(teachers[0], temperatures)
@@ -246,25 +246,27 @@ def test_every_token_may_have_its_own_temperature_and_soft_labels_or_none(tokens
     terms = distillation_loss(logits.requires_grad_(), targets, labels, **every)
     expected = [0.0] * 4
     for index in range(tokens):
-        row, own = slice(index, index + 1), soft([teachers[0][index : index + 1]], temperatures[index].item())
-        alone = distillation_loss(logits[row], targets[row], own, weight=0.3, label_smoothing=0.1, padding=PADDING)
+        row, row_labels = slice(index, index + 1), soft([teachers[0][index : index + 1]], temperatures[index].item())
+        alone = distillation_loss(
+            logits[row], targets[row], row_labels, weight=0.3, label_smoothing=0.1, padding=PADDING
+        )
         loss, cross_entropy, nll, distillation = (term.item() for term in alone)
         if not selected[index]:
             loss, distillation = 0.7 * cross_entropy, 0.0
-        own_terms = loss, cross_entropy, nll, distillation
-        expected = [total + term for total, term in zip(expected, own_terms, strict=True)]
+        row_terms = loss, cross_entropy, nll, distillation
+        expected = [total + term for total, term in zip(expected, row_terms, strict=True)]
     assert [term.item() for term in terms] == pytest.approx(expected)
     if tokens == 7:
         assert torch.autograd.gradcheck(lambda x: distillation_loss(x, targets, labels, **every).loss, logits)
 
 
 def test_the_squared_difference_of_logits():
-    """Divided by T on both sides and times T², it is the same for all T."""
+    """It does not depend on T: both logits are divided by T, and the result is multiplied by T²."""
     logits, targets, teachers = example()
     expected, every = 0.0, dict(weight=0.3, soft_loss="mse", padding=PADDING)
     for row, teacher, target in zip(logits.tolist(), teachers[0].tolist(), targets.tolist(), strict=True):
         if target != PADDING:
-            expected += math.fsum((own - other) ** 2 for own, other in zip(row, teacher, strict=True)) / len(row)
+            expected += math.fsum((s - t) ** 2 for s, t in zip(row, teacher, strict=True)) / len(row)
     for temperature in (1, 3):
         terms = distillation_loss(logits, targets, soft(teachers, temperature), **every)
         assert terms.distillation.item() == pytest.approx(expected, rel=1e-12)
@@ -275,12 +277,12 @@ def test_the_squared_difference_of_logits():
 
 def test_the_squared_difference_needs_all_logits():
     logits, targets, teachers = example()
-    with pytest.raises(DistillationError, match=r"mse compares all logits, but only top-k .* are there; use ce"):
+    with pytest.raises(DistillationError, match="mse needs all logits, but there are only top-k probabilities; use ce"):
         distillation_loss(logits, targets, TeacherLogits(teachers[0], top_k=2), weight=0.5, soft_loss="mse")
 
 
 @pytest.mark.parametrize(("share", "wanted"), [(0.2, 1), (0.5, 3), (1.0, 5)])
-def test_the_hardest_tokens_are_those_of_the_largest_loss(share, wanted):
+def test_the_hardest_tokens_have_the_largest_loss(share, wanted):
     logits, targets, _ = example()
     losses = {
         index: -math.log(softmax(logits[index].tolist())[target])
@@ -300,11 +302,13 @@ def test_an_impossible_share_is_refused(share):
 
 def test_distilling_without_a_teacher_is_refused():
     logits, targets, _ = example()
-    with pytest.raises(DistillationError, match=r"weight is 0\.5, but there is no teacher; name one or set it to 0"):
+    with pytest.raises(
+        DistillationError, match=r"weight is 0\.5, but there is no teacher; name one, or set the weight to 0"
+    ):
         distillation_loss(logits, targets, weight=0.5)
 
 
-def test_a_teacher_of_another_vocabulary_is_refused():
+def test_a_teacher_with_another_vocabulary_is_refused():
     logits, targets, _ = example(vocabulary=5)
     with pytest.raises(DistillationError, match=r"student's shape \(7, 5\), but have \(7, 6\)"):
         distillation_loss(logits, targets, soft([torch.randn(7, 6)]), weight=0.5)

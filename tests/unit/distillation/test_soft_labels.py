@@ -1,4 +1,4 @@
-"""Soft labels against their definitions, computed here word by word."""
+"""Soft labels against their definitions, computed here token by token."""
 
 import math
 
@@ -31,21 +31,21 @@ def softmax(row: list[float], temperature: float = 1.0) -> list[float]:
 
 @pytest.mark.parametrize("rest", ["renormalise", "spread"])
 @pytest.mark.parametrize("k", [1, 4, WORDS, 50])
-def test_the_likeliest_words_and_what_becomes_of_the_rest(rest, k):
+def test_top_k_tokens_and_the_remaining_mass(rest, k):
     teacher = logits()
-    found = TeacherLogits(teacher, 2.0, top_k=k, rest=rest).probabilities(EVERY)
-    for row, own in zip(teacher.tolist(), found.tolist(), strict=True):
+    probabilities = TeacherLogits(teacher, 2.0, top_k=k, rest=rest).probabilities(EVERY)
+    for row, distribution in zip(teacher.tolist(), probabilities.tolist(), strict=True):
         whole = softmax(row, 2.0)
         kept = sorted(range(WORDS), key=lambda word: -whole[word])[:k]
         mass = math.fsum(whole[word] for word in kept)
         expected = [0.0 if rest == "renormalise" else (1 - mass) / max(1, WORDS - k)] * WORDS
         for word in kept:
             expected[word] = whole[word] / mass if rest == "renormalise" else whole[word]
-        assert own == pytest.approx(expected, abs=1e-12)
+        assert distribution == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("rest", ["renormalise", "spread"])
-def test_stored_words_are_worth_as_much_as_the_teacher_that_they_came_from(rest):
+def test_stored_top_k_tokens_give_the_distribution_of_their_teacher(rest):
     teacher, student, targets = logits(), logits(), torch.randint(WORDS, (TOKENS,))
     kept = (teacher / 2).softmax(-1).topk(3)
     stored = TopKLabels(kept.indices.to(torch.int32), kept.values, 1 - kept.values.sum(-1), WORDS, 2.0, rest)
@@ -68,39 +68,39 @@ def test_probability_shift_gives_the_reference_the_largest_logit():
 def test_flsw_temperatures():
     student, teacher = logits(), logits()
     counts = torch.tensor([True] * 5 + [False])
-    found = flsw_temperatures(student, teacher, 4.0, 1.5, 2.0, counts)
+    temperatures = flsw_temperatures(student, teacher, 4.0, 1.5, 2.0, counts)
     weights = []
-    for own, other in zip(student.tolist(), teacher.tolist(), strict=True):
-        product = math.fsum(a * b for a, b in zip(own, other, strict=True))
-        weights.append((1 - product / math.sqrt(math.fsum(a * a for a in own) * math.fsum(b * b for b in other))) ** 2)
+    for s, t in zip(student.tolist(), teacher.tolist(), strict=True):
+        product = math.fsum(a * b for a, b in zip(s, t, strict=True))
+        weights.append((1 - product / math.sqrt(math.fsum(a * a for a in s) * math.fsum(b * b for b in t))) ** 2)
     mean = math.fsum(weights[:5]) / 5
-    assert found.tolist() == pytest.approx([4 + 1.5 * (mean - weight) for weight in weights], rel=1e-5)
+    assert temperatures.tolist() == pytest.approx([4 + 1.5 * (mean - weight) for weight in weights], rel=1e-5)
 
 
 def test_cwsm_temperatures():
     student = logits()
-    found = cwsm_temperatures(student, 8.0, 0.5, torch.ones(TOKENS, dtype=torch.bool))
+    temperatures = cwsm_temperatures(student, 8.0, 0.5, torch.ones(TOKENS, dtype=torch.bool))
     weights = [1 / (max(softmax(row)) + 1e-3) for row in student.tolist()]
     mean = math.fsum(weights) / TOKENS
-    assert found.tolist() == pytest.approx([8 + 0.5 * (mean - weight) for weight in weights], rel=1e-5)
+    assert temperatures.tolist() == pytest.approx([8 + 0.5 * (mean - weight) for weight in weights], rel=1e-5)
 
 
 def test_temperatures_stay_positive():
-    """With 32,000 words a student that knows nothing is sure of none, and the formula falls far below zero."""
+    """An untrained student with 32,000 tokens is sure of none of them, and the formula falls far below zero."""
     student = torch.zeros(2, 32000)
     student[0, 0] = 30
-    found = cwsm_temperatures(student, 1.0, 1.0, torch.ones(2, dtype=torch.bool))
-    assert found[1] == LOWEST_TEMPERATURE and found[0] > 400
+    temperatures = cwsm_temperatures(student, 1.0, 1.0, torch.ones(2, dtype=torch.bool))
+    assert temperatures[1] == LOWEST_TEMPERATURE and temperatures[0] > 400
 
 
-def test_one_teacher_is_no_ensemble_and_none_is_nothing():
+def test_one_teacher_passes_unchanged_and_no_teacher_gives_none():
     teacher = logits()
     assert ensemble([teacher]) is teacher and mean_logits([teacher]) is teacher
     assert ensemble([]) is None and mean_logits([]) is None
 
 
-def test_an_ensemble_takes_its_teachers_one_after_another():
-    """A word that no teacher holds possible has no share in the mean either, and does no harm."""
+def test_an_ensemble_needs_only_one_teacher_at_a_time():
+    """A token with probability 0 for all teachers has probability 0 in the mean, and causes no NaN."""
     shares = torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[0.1, 0.9, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
     combined = ensemble((share.log() for share in shares), temperature=1)
     torch.testing.assert_close(combined.softmax(-1), torch.tensor([[0.2, 0.8, 0.0]]))
@@ -110,15 +110,15 @@ def test_an_ensemble_takes_its_teachers_one_after_another():
 
 def test_the_mean_of_several_teachers_logits():
     teachers = [torch.randn(3, 5, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-    expected = [[sum(float(own[row, word]) for own in teachers) / 3 for word in range(5)] for row in range(3)]
-    before = [own.clone() for own in teachers]
+    expected = [[sum(float(logits[row, word]) for logits in teachers) / 3 for word in range(5)] for row in range(3)]
+    before = [logits.clone() for logits in teachers]
     torch.testing.assert_close(mean_logits(iter(teachers)), torch.tensor(expected))
-    assert all(torch.equal(own, was) for own, was in zip(teachers, before, strict=True))
+    assert all(torch.equal(logits, copy) for logits, copy in zip(teachers, before, strict=True))
 
 
 def test_an_ensemble_may_have_a_temperature_for_each_token():
     teachers, temperatures = [logits(), logits()], 1 + torch.rand(TOKENS, dtype=torch.float64)
     combined = TeacherLogits(ensemble(teachers, temperatures), temperatures).probabilities(EVERY)
-    for index, own in enumerate(combined.tolist()):
+    for index, distribution in enumerate(combined.tolist()):
         first, second = (softmax(teacher[index].tolist(), temperatures[index].item()) for teacher in teachers)
-        assert own == pytest.approx([(p + q) / 2 for p, q in zip(first, second, strict=True)])
+        assert distribution == pytest.approx([(p + q) / 2 for p, q in zip(first, second, strict=True)])
