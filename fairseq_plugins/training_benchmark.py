@@ -26,7 +26,7 @@ from weightdistill.distillation.losses import distillation_loss
 from weightdistill.distillation.soft_labels import SoftLabels, TeacherLogits, TopKLabels
 from weightdistill.errors import DistillationError
 from weightdistill.method.shape import TEACHERS, TransformerShape
-from weightdistill.tables import text_table
+from weightdistill.terminal import text_table
 
 SENTENCE_LENGTH = 32
 """Source and target tokens of each random sentence."""

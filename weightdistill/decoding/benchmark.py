@@ -16,7 +16,7 @@ from typing import Any
 
 from weightdistill.decoding.engines import Engine, Pieces, Search, translate
 from weightdistill.errors import DistillationError
-from weightdistill.tables import text_table
+from weightdistill.terminal import text_table
 
 WARM_UP = 16
 """Sentences that each model translates at each batch size before it is timed; at least one full batch."""

@@ -18,7 +18,7 @@ from weightdistill.errors import DistillationError
 from weightdistill.evaluation.comet import require_comet, segment_scores
 from weightdistill.evaluation.significance import TESTS, Significance, paired_tests, resampling_seed, segment_tests
 from weightdistill.files import read_lines
-from weightdistill.tables import text_table
+from weightdistill.terminal import text_table
 
 METRICS: Mapping[str, str] = {"bleu": "BLEU", "chrf": "chrF", "chrf++": "chrF++", "ter": "TER", "comet": "COMET"}
 """Titles of the metrics. For TER, lower is better."""

@@ -19,7 +19,7 @@ from weightdistill.experiment.cost import Machine, Model, generator_cost
 from weightdistill.experiment.schema import NO_GENERATOR, REAL, Settings, SizeSettings
 from weightdistill.experiment.units import duration, size
 from weightdistill.method.shape import TEACHERS, TransformerShape, student_shape
-from weightdistill.tables import text_table
+from weightdistill.terminal import text_table
 
 EFFICIENCY = {"cpu": 0.75, "cuda": 0.25}
 """Share of the speed of a large matrix product that a training reaches."""

@@ -16,7 +16,8 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from weightdistill.errors import DistillationError
-from weightdistill.evaluation.scores import METRICS, TESTS
+from weightdistill.evaluation.scores import METRICS
+from weightdistill.evaluation.significance import TESTS
 from weightdistill.experiment.schema import (
     NO_GENERATOR,
     REAL,

@@ -1,6 +1,6 @@
 """Tables for the terminal show every cell as it is."""
 
-from weightdistill.tables import text_table
+from weightdistill.terminal import text_table
 
 
 def test_columns_are_aligned_and_numbers_stay_as_they_are() -> None:
