@@ -1,10 +1,10 @@
-"""Cuts a corpus with several translations of a sentence into train, valid and test that share no sentence.
+"""Splits a corpus with several translations per sentence into train, valid and test sets that share no sentence.
 
     python experiments/tatoeba-de-en/split.py --pairs DIR --output DIR [--held-out 1500] [--seed 1]
 
-Reads train.de and train.en of --pairs. The order of the English sentences is that of a hash, the same on every machine.
-Of a held-out English sentence the first German one is kept that is not held out yet; training keeps all pairs of which
-neither side is held out, shuffled.
+Reads train.de and train.en in --pairs. English sentences are ordered by a hash, which is the same on every machine.
+Each held-out English sentence keeps its first German translation that is not held out yet. The training set has all
+pairs without a held-out sentence, shuffled.
 """
 
 import argparse
@@ -16,10 +16,15 @@ from weightdistill.files import read_lines
 
 
 def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[str, list[tuple[str, str]]]:
-    """Parts by name; pairs are (German, English).
+    """Split pairs of (German, English) into named parts.
+
+    Args:
+        pairs: The corpus.
+        held_out: Number of pairs in the validation set, and in the test set.
+        seed: Changes the order of the sentences.
 
     Raises:
-        ValueError: too few English sentences for both held-out parts.
+        ValueError: There are too few sentences for both held-out sets.
     """
 
     def rank(text: str) -> bytes:
@@ -47,6 +52,7 @@ def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[st
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)

@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Noun:
+    """A noun of both languages."""
+
     source: str
     targets: tuple[str, str]
     """Translations by topic; twice the same one unless the noun is ambiguous."""
@@ -42,6 +44,8 @@ class Noun:
 
 @dataclass(frozen=True)
 class Verb:
+    """A verb of both languages."""
+
     source: str
     targets: tuple[str, str]
     """Translations with a lifeless and with a living object; twice the same one unless the verb is ambiguous."""
@@ -67,6 +71,7 @@ class Speaker:
         self.known: set[str] = set()
 
     def word(self, syllables: int = 2) -> str:
+        """Make a new word."""
         while True:
             word = "".join(self.rng.choice(self.consonants) + self.rng.choice(self.vowels) for _ in range(syllables))
             if syllables > 1:
@@ -76,6 +81,7 @@ class Speaker:
                 return word
 
     def words(self, count: int, syllables: int = 2) -> list[str]:
+        """Make several new words."""
         return [self.word(syllables) for _ in range(count)]
 
 
@@ -137,6 +143,7 @@ class Languages:
         return self.rng.choices(words, [1 / (rank + 4) for rank in range(len(words))])[0]
 
     def chance(self, probability: float) -> bool:
+        """Draw True with this probability."""
         return self.rng.random() < probability
 
     def noun_phrase(self, case: str, topic: int, depth: int = 0) -> Pair:
@@ -243,6 +250,7 @@ def generate(seed: int, sizes: dict[str, int]) -> dict[str, list[tuple[str, str]
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for train, valid and test, .src and .tgt")
     parser.add_argument("--seed", type=int, default=1)
