@@ -41,12 +41,13 @@ def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[st
     remaining = iter(english)
     for part in parts.values():
         while len(part) < held_out:
-            if (target := next(remaining, None)) is None:
+            english_sentence = next(remaining, None)
+            if english_sentence is None:
                 raise ValueError(f"the corpus has too few different German sentences to hold out {held_out} twice")
-            free = [german for german in german_of[target] if german not in held]
+            free = [german for german in german_of[english_sentence] if german not in held]
             if free:
-                part.append((free[0], target))
-                held |= {free[0], target}
+                part.append((free[0], english_sentence))
+                held |= {free[0], english_sentence}
     parts["train"] = [pair for pair in pairs if not held.intersection(pair)]
     return {name: sorted(part, key=lambda pair: rank("\n".join(pair))) for name, part in parts.items()}
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -217,7 +218,9 @@ def test_matches_are_read_from_yaml_and_json(tmp_path):
         "- {layer_T: 6, layer_S: 1, feature: decoder.hidden, loss: hidden_mse, proj: linear, weight: 2}\n"
         "- {layer_T: [0, 6], layer_S: [0, 1], feature: decoder.hidden, loss: nst, schedule: linear_decay}\n"
     )
-    entries = [{"layer_T": 5, "layer_S": 1, "feature": "decoder.cross_attention", "loss": "attention_ce"}]
+    entries: list[dict[str, Any]] = [
+        {"layer_T": 5, "layer_S": 1, "feature": "decoder.cross_attention", "loss": "attention_ce"}
+    ]
     (tmp_path / "b.json").write_text(json.dumps(entries))
     student = shape(decoder_layers=1, decoder_width=4)
     first, second = read_matches(str(tmp_path / "a.yaml"), shape(), student)

@@ -1,6 +1,7 @@
 """The loss against its definition, computed here token by token in float64."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -242,8 +243,8 @@ def test_each_token_may_have_a_different_temperature_and_may_lack_soft_labels(to
     logits, targets, teachers = example(tokens=tokens, vocabulary=3000 if tokens > 7 else 5)
     selected, temperatures = torch.rand(tokens) < 0.5, 1 + torch.rand(tokens, dtype=torch.float64)
     labels = TeacherLogits(teachers[0], temperatures)
-    every = dict(weight=0.3, selected=selected, label_smoothing=0.1, padding=PADDING)
-    terms = distillation_loss(logits.requires_grad_(), targets, labels, **every)
+    options: dict[str, Any] = dict(weight=0.3, selected=selected, label_smoothing=0.1, padding=PADDING)
+    terms = distillation_loss(logits.requires_grad_(), targets, labels, **options)
     expected = [0.0] * 4
     for index in range(tokens):
         row, row_labels = slice(index, index + 1), soft([teachers[0][index : index + 1]], temperatures[index].item())
@@ -257,22 +258,23 @@ def test_each_token_may_have_a_different_temperature_and_may_lack_soft_labels(to
         expected = [total + term for total, term in zip(expected, row_terms, strict=True)]
     assert [term.item() for term in terms] == pytest.approx(expected)
     if tokens == 7:
-        assert torch.autograd.gradcheck(lambda x: distillation_loss(x, targets, labels, **every).loss, logits)
+        assert torch.autograd.gradcheck(lambda x: distillation_loss(x, targets, labels, **options).loss, logits)
 
 
 def test_the_squared_difference_of_logits():
     """It does not depend on T: both logits are divided by T, and the result is multiplied by T²."""
     logits, targets, teachers = example()
-    expected, every = 0.0, dict(weight=0.3, soft_loss="mse", padding=PADDING)
+    expected = 0.0
+    options: dict[str, Any] = dict(weight=0.3, soft_loss="mse", padding=PADDING)
     for row, teacher, target in zip(logits.tolist(), teachers[0].tolist(), targets.tolist(), strict=True):
         if target != PADDING:
             expected += math.fsum((s - t) ** 2 for s, t in zip(row, teacher, strict=True)) / len(row)
     for temperature in (1, 3):
-        terms = distillation_loss(logits, targets, soft(teachers, temperature), **every)
+        terms = distillation_loss(logits, targets, soft(teachers, temperature), **options)
         assert terms.distillation.item() == pytest.approx(expected, rel=1e-12)
     labels = soft(teachers)
     logits.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: distillation_loss(x, targets, labels, **every).loss, logits)
+    assert torch.autograd.gradcheck(lambda x: distillation_loss(x, targets, labels, **options).loss, logits)
 
 
 def test_the_squared_difference_needs_all_logits():

@@ -54,9 +54,8 @@ def test_an_experiment_costs_the_sum_of_its_stages_and_a_smoke_test_little():
 
 
 def test_a_first_phase_without_generator_costs_what_a_student_does():
-    config = read([EXPERIMENTS / "recipe.yaml", EXPERIMENTS / "wmt14-en-de-base/config.yaml"])
-    config = {**config.as_dict(), "methods": {"copied": {"title": "control", "generator": "none"}}}
-    config.update(timed="copied", baselines=[])
+    config = read([EXPERIMENTS / "recipe.yaml", EXPERIMENTS / "wmt14-en-de-base/config.yaml"]).as_dict()
+    config |= {"methods": {"copied": {"title": "control", "generator": "none"}}, "timed": "copied", "baselines": []}
     first, second = (stage for stage in plan(resolve(config), CPU).stages if stage.system == "copied tiny")
     assert (first.name, first.parameters) == ("copied tiny, phase 1", second.parameters)
 

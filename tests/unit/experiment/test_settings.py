@@ -10,9 +10,11 @@ from weightdistill.errors import DistillationError
 from weightdistill.experiment.settings import read, resolve
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
-SHARED = {"recipe.yaml": ("wmt16-en-ro", "wmt14-en-de-base", "wmt14-en-de-big", "wmt14-en-de-deep", "nist12-zh-en")}
-SHARED["small.yaml"] = ("en-ro", "tatoeba-de-en")
-SHARED[""] = ("toy", "multi30k-en-de")
+SHARED = {
+    "recipe.yaml": ["wmt16-en-ro", "wmt14-en-de-base", "wmt14-en-de-big", "wmt14-en-de-deep", "nist12-zh-en"],
+    "small.yaml": ["en-ro", "tatoeba-de-en"],
+    "": ["toy", "multi30k-en-de"],
+}
 FILES = {name: [shared, f"{name}/config.yaml"] for shared, names in SHARED.items() for name in names}
 
 

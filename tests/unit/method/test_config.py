@@ -1,5 +1,7 @@
 """Options of the generator, and their bundles."""
 
+from typing import Any
+
 import pytest
 
 from weightdistill.errors import DistillationError
@@ -8,8 +10,9 @@ from weightdistill.method.config import BUNDLES, CHOICES, GeneratorConfig
 
 @pytest.mark.parametrize("field", CHOICES)
 def test_the_error_for_an_unknown_value_names_field_value_and_choices(field):
+    options: dict[str, Any] = {field: "nonsense"}
     with pytest.raises(DistillationError, match=rf"generator {field} must be one of .*'nonsense'") as caught:
-        GeneratorConfig(**{field: "nonsense"})
+        GeneratorConfig(**options)
     assert all(choice in str(caught.value) for choice in CHOICES[field])
 
 

@@ -253,12 +253,12 @@ def test_gradients(randomise, options, role):
         lambda _axis, before, after: torch.randn(before, after),
     ).double()
     randomise(generator)
-    names, values = zip(*generator.named_parameters(), strict=True)
+    parameters = dict(generator.named_parameters())
 
-    def generate(*parameters):
-        return functional_call(generator, dict(zip(names, parameters, strict=True)), ())
+    def generate(*values):
+        return functional_call(generator, dict(zip(parameters, values, strict=True)), ())
 
-    assert torch.autograd.gradcheck(generate, values)
+    assert torch.autograd.gradcheck(generate, tuple(parameters.values()))
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])

@@ -2,6 +2,7 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,14 +27,15 @@ def write(folder: Path, pairs: list[tuple[str, str]]) -> tuple[Path, Path]:
     return paths
 
 
-def cleaned(folder: Path, *paths: Path, **settings: object) -> tuple[dict[str, int], list[str], list[str]]:
+def cleaned(folder: Path, source: Path, target: Path, **settings: Any) -> tuple[dict[str, int], list[str], list[str]]:
     outputs = folder / "clean.en", folder / "clean.de"
-    counts = clean(*paths, *outputs, CleanSettings(**settings))  # type: ignore[arg-type]
-    return counts.as_dict(), *(path.read_text(encoding="utf-8").split("\n")[:-1] for path in outputs)
+    counts = clean(source, target, *outputs, CleanSettings(**settings))
+    source_lines, target_lines = (path.read_text(encoding="utf-8").split("\n")[:-1] for path in outputs)
+    return counts.as_dict(), source_lines, target_lines
 
 
 def test_every_pair_is_kept_or_counted(tmp_path: Path) -> None:
-    settings = {"max_length": 4, "max_ratio": 3, "deduplicate": True, "drop_empty": True}
+    settings: dict[str, Any] = {"max_length": 4, "max_ratio": 3, "deduplicate": True, "drop_empty": True}
     counts, source, target = cleaned(tmp_path, *write(tmp_path, PAIRS), **settings)
     assert counts == {"pairs": 7, "empty": 1, "too_long": 1, "ratio": 1, "duplicate": 1, "kept": 3}
     assert source == ["a dog", "a dog", "line separator"]
