@@ -53,7 +53,7 @@ def test_no_teacher() -> None:
 
 def test_a_truncated_teacher(teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.pt").write_bytes(teacher.read_bytes()[:-5000])
-    with pytest.raises(DistillationError, match=r"teacher: checkpoint .*cut\.pt cannot be read, it is truncated"):
+    with pytest.raises(DistillationError, match=r"teacher: checkpoint .*cut\.pt cannot be read; it is truncated"):
         student_of(tmp_path / "cut.pt", student_preset="tiny")
 
 

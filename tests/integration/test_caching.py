@@ -91,7 +91,7 @@ def test_an_unfinished_cache_is_finished_and_a_finished_one_left(
     cut = settings[: settings.index('"name": "00001"')].rstrip().removesuffix("{").rstrip().removesuffix(",")
     (copy / "train" / "cache.json").write_text(cut + "\n]}", encoding="utf-8")
     (copy / "train" / "00002.values.npy").unlink()
-    with pytest.raises(DistillationError, match="holds 100 of 300 sentences"):
+    with pytest.raises(DistillationError, match="must hold 300 sentences, but holds 100"):
         TeacherCache(copy / "train")
     command = ["weightdistill", "cache-teacher", teacher, "--output", copy, "--top-k", 8, "--temperature", 2]
     run(*command, "--shard-sentences", 100)

@@ -1,5 +1,4 @@
-"""What a Transformer and a generator of one cost: parameters, exactly; floating-point operations, nearly so; and what a
-machine does of them in a second.
+"""Costs of a Transformer and of a generator: exact parameters, approximate FLOPs, and the speed of a machine.
 
 Knows shapes; neither settings of experiments nor weights.
 """

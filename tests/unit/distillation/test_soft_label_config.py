@@ -74,7 +74,7 @@ def test_temperatures_depend_on_the_token_in_training_alone(targets, schedule):
         temperature=5, temperature_schedule=schedule, temperature_beta=0.5, temperature_gamma=2, soft_top_k=3
     )
     expected = {
-        "flsw": flsw_temperatures(student, sum(teachers) / 2, 5, 0.5, 2, counts),
+        "flsw": flsw_temperatures(student, torch.stack(teachers).mean(0), 5, 0.5, 2, counts),
         "cwsm": cwsm_temperatures(student, 5, 0.5, counts),
     }
     soft = config.of_teachers(iter(teachers), student, targets, PADDING)
