@@ -368,7 +368,7 @@ def test_a_student_starts_from_copied_weights_and_resumes_from_its_own(
         (["--temperature-schedule", "linear"], "temperature schedule must be one of constant, flsw, cwsm, but is"),
         (
             ["--distillation-weight-schedule", "linear_decay"],
-            "needs to know the end of the training; give --max-update",
+            "needs the number of updates, which is unknown; give --max-update",
         ),
         (
             ["--matches", "distilbert", "--encoder-layerdrop", 0.1],

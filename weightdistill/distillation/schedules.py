@@ -10,21 +10,23 @@ def schedule_factor(schedule: str, progress: float) -> float:
     """Return the factor of a weight when `progress` of the training, within [0, 1], is done.
 
     Args:
-        schedule: one of SCHEDULES.
-        progress: share of the updates that are done.
+        schedule: One of SCHEDULES.
+        progress: Share of the updates that are done.
     """
     return {"constant": 1.0, "linear_growth": progress, "linear_decay": 1 - progress}[schedule]
 
 
 def require_end(schedule: str, updates: int) -> None:
-    """Check that a training whose weights change has an end.
+    """Check that the number of updates is known if the schedule depends on it.
 
     Args:
-        schedule: one of SCHEDULES.
-        updates: number of updates in the whole training; 0 where it is not known.
+        schedule: One of SCHEDULES.
+        updates: Number of updates in the whole training; 0 if it is unknown.
 
     Raises:
-        DistillationError: the schedule depends on the number of updates, which is not known.
+        DistillationError: The schedule depends on the number of updates, which is unknown.
     """
     if schedule != "constant" and not updates:
-        raise DistillationError(f"the schedule {schedule} needs to know the end of the training; give --max-update")
+        raise DistillationError(
+            f"the schedule {schedule} needs the number of updates, which is unknown; give --max-update"
+        )

@@ -1,6 +1,6 @@
-"""Options of soft labels, and what they make of the teachers' predictions.
+"""Options of soft labels, and how they turn the teachers' predictions into soft labels.
 
-Knows logits and probabilities; not how a teacher is run, nor how a cache is read.
+Knows logits and probabilities; neither how a teacher is run nor how a cache is read.
 """
 
 import math
@@ -24,7 +24,7 @@ from weightdistill.distillation.soft_labels import (
 )
 from weightdistill.errors import DistillationError
 
-# What a cache, which holds one softened distribution per token, cannot give; and the values that ask for none of it.
+# Options that a cache cannot serve, since it holds one softened distribution per token; with the values that need none.
 _NEEDS_TEACHER = {"soft_loss": "ce", "temperature_schedule": "constant", "probability_shift": False, "soft_top_k": 0}
 
 
@@ -32,10 +32,10 @@ _NEEDS_TEACHER = {"soft_loss": "ce", "temperature_schedule": "constant", "probab
 class SoftLabelConfig:
     """How a student learns from the predictions of its teachers.
 
-    The metadata of each field hold its description (`help`) and, where there are only some, its values (`choices`).
+    The metadata of each field contain its description (`help`) and, for a fixed set of values, these (`choices`).
 
     Raises:
-        DistillationError: a value out of range, or two that contradict each other.
+        DistillationError: A value is out of range, or two values contradict each other.
     """
 
     distillation_weight: float = field(
@@ -103,7 +103,6 @@ class SoftLabelConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check the values."""
         require_settings(weight=self.distillation_weight, soft_loss=self.soft_loss)
         require_temperature(self.temperature)
         require_share(self.soft_share)
@@ -122,29 +121,29 @@ class SoftLabelConfig:
             )
 
     def require_end(self, updates: int) -> None:
-        """Check that the training has an end if the weight depends on it.
+        """Check that the number of updates is known if the weight depends on it.
 
         Args:
-            updates: number of updates in the whole training; 0 where it is not known.
+            updates: Number of updates in the whole training; 0 if it is unknown.
 
         Raises:
-            DistillationError: it depends on it, and there is none.
+            DistillationError: The weight depends on the number of updates, which is unknown.
         """
         require_end(self.distillation_weight_schedule, updates)
 
     def require_cacheable(self, temperature: float) -> None:
-        """Check that a cache of the teacher's predictions is enough.
+        """Check that a cache of the teacher's predictions suffices.
 
         Args:
-            temperature: at which the cache was made.
+            temperature: Temperature of the cache.
 
         Raises:
-            DistillationError: the temperature is another, or an option needs the teacher itself.
+            DistillationError: The temperatures differ, or an option needs the teacher itself.
         """
         if temperature != self.temperature:
             raise DistillationError(
-                f"temperature must be that of the teacher cache ({temperature}), but is {self.temperature}; or make "
-                "another cache"
+                f"temperature must be that of the teacher cache ({temperature}), but is {self.temperature}; change "
+                "it, or make another cache"
             )
         for name, value in _NEEDS_TEACHER.items():
             if getattr(self, name) != value:
@@ -154,21 +153,21 @@ class SoftLabelConfig:
                 )
 
     def weight_at(self, progress: float) -> float:
-        """Return the weight of the teacher's term when a share of all updates, within [0, 1], is done."""
+        """Return the weight of the teacher's term when the given share of all updates, within [0, 1], is done."""
         return self.distillation_weight * schedule_factor(self.distillation_weight_schedule, progress)
 
     def of_teachers(
         self, teachers: Iterable[Tensor], student: Tensor, targets: Tensor, padding: int, *, training: bool = True
     ) -> TeacherLogits | None:
-        """Make soft labels of what the teachers say now; those of several are averaged.
+        """Make soft labels from the logits of running teachers; several teachers are averaged.
 
         Args:
-            teachers: logits of each teacher, shape (tokens, vocabulary); taken one at a time where possible.
-            student: logits, shape (tokens, vocabulary).
-            targets: reference tokens, shape (tokens,).
-            padding: target value of tokens that do not count.
-            training: whether temperatures may depend on the token. Scaled by the squares of temperatures that the
-                student sets, a validation loss would follow these.
+            teachers: Logits of each teacher, shape (tokens, vocabulary); consumed one at a time if possible.
+            student: Logits of the student, shape (tokens, vocabulary).
+            targets: Reference tokens, shape (tokens,).
+            padding: Target value of tokens that do not count.
+            training: Whether temperatures may depend on the token. In validation they may not: the loss is multiplied
+                by their squares, and would follow the temperatures that the student sets.
 
         Returns:
             The soft labels; None without a teacher.
@@ -192,26 +191,26 @@ class SoftLabelConfig:
         return TeacherLogits(logits, temperature, self.soft_top_k, self.soft_rest or "renormalise", reference)
 
     def of_cache(self, indices: Tensor, values: Tensor, missing: Tensor, vocabulary: int) -> TopKLabels:
-        """Make soft labels of what a cache holds.
+        """Make soft labels from the contents of a cache.
 
         Args:
-            indices: most likely words, shape (tokens, k).
-            values: their probabilities, shape (tokens, k).
-            missing: probability of all others together, shape (tokens,).
-            vocabulary: number of words in all.
+            indices: Top-k tokens, shape (tokens, k).
+            values: Their probabilities, shape (tokens, k).
+            missing: Probability mass of all other tokens, shape (tokens,).
+            vocabulary: Size of the vocabulary.
         """
         return TopKLabels(indices, values, missing, vocabulary, self.temperature, self.soft_rest or "spread")
 
     def selected(self, student: Tensor, targets: Tensor, padding: int) -> Tensor | None:
-        """Select the tokens that learn from soft labels; None stands for all.
+        """Select the tokens that learn from soft labels.
 
         Args:
-            student: logits, shape (tokens, vocabulary).
-            targets: reference tokens, shape (tokens,).
-            padding: target value of tokens that do not count.
+            student: Logits of the student, shape (tokens, vocabulary).
+            targets: Reference tokens, shape (tokens,).
+            padding: Target value of tokens that do not count.
 
         Returns:
-            Booleans, shape (tokens,).
+            True for selected tokens, shape (tokens,); None if all tokens learn from soft labels.
         """
         return hardest(student, targets, self.soft_share, padding) if self.soft_share < 1 else None
 

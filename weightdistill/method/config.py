@@ -1,6 +1,6 @@
-"""Options of the generator, and the named bundles of them.
+"""Options of the generator, and named bundles of them.
 
-Where the paper and the authors' code differ, or nobody knows, there is an option; `BUNDLES` names the combinations.
+There is an option wherever the paper and the authors' code differ, or the best choice is unknown.
 """
 
 import re
@@ -14,11 +14,11 @@ from weightdistill.errors import DistillationError
 class GeneratorConfig:
     """How student weights are generated from the teacher's.
 
-    The metadata of each field hold its description (`help`) and, where there are only some, its values (`choices`).
-    The defaults did best on Multi30k's validation set, changed one at a time (the sweep `defaults`).
+    The metadata of each field contain its description (`help`) and, for a fixed set of values, these (`choices`). The
+    defaults did best on the validation set of Multi30k when changed one at a time (the sweep `defaults`).
 
     Raises:
-        DistillationError: a value that is none of the choices, or no regular expression.
+        DistillationError: A value is not one of the choices, or not a regular expression.
     """
 
     sharing: str = field(
@@ -87,7 +87,6 @@ class GeneratorConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check the values."""
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise DistillationError(f"generator {name} must be one of {', '.join(choices)}, but is {value!r}")
@@ -95,14 +94,14 @@ class GeneratorConfig:
             re.compile(self.generate)
         except re.error as error:
             raise DistillationError(
-                f"generator generate must be a regular expression, but is {self.generate!r}: {error}"
+                f"generator generate must be a regular expression, but is {self.generate!r}: {error}; fix it"
             ) from None
 
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     option.name: option.metadata["choices"] for option in fields(GeneratorConfig) if "choices" in option.metadata
 }
-"""Values of each option that has a fixed set of them."""
+"""Values of each option with a fixed set of them."""
 
 BUNDLES: Mapping[str, GeneratorConfig] = {
     "default": GeneratorConfig(),
@@ -113,4 +112,4 @@ BUNDLES: Mapping[str, GeneratorConfig] = {
         sharing="instance", equal_maps="decoder", map_init="xavier", layer_init="mean", gate_init="ones"
     ),
 }
-"""`paper`: its equations. `authors`: what their code does. `default`: the best that was measured."""
+"""`paper` follows its equations, `authors` their published code; `default` did best in our measurements."""

@@ -1,4 +1,4 @@
-"""Options of soft labels: what they refuse, and what they make of logits and of a cache."""
+"""Options of soft labels: invalid values, and the soft labels from running teachers and from a cache."""
 
 import math
 
@@ -17,7 +17,7 @@ TOKENS, WORDS, PADDING = 6, 9, 1
 
 @pytest.fixture
 def targets() -> Tensor:
-    """References of five tokens, and one of padding."""
+    """Make the references of five tokens and a padding position."""
     return torch.tensor([2, 5, 8, PADDING, 3, 4])
 
 
@@ -54,11 +54,13 @@ def test_a_schedule_needs_an_end_and_scales_the_weight_until_then():
         config = SoftLabelConfig(distillation_weight=0.8, distillation_weight_schedule=schedule)
         config.require_end(100)
         assert config.weight_at(0.25) == pytest.approx(0.8 * factors[schedule])
-    with pytest.raises(DistillationError, match="linear_decay needs to know the end of the training; give --max-up"):
+    with pytest.raises(
+        DistillationError, match="linear_decay needs the number of updates, which is unknown; give --max-up"
+    ):
         config.require_end(0)
 
 
-def test_several_teachers_are_averaged_in_what_the_loss_compares(targets):
+def test_several_teachers_are_averaged_as_probabilities_or_as_logits(targets):
     teachers = [logits(1), logits(2)]
     soft = SoftLabelConfig(temperature=2).of_teachers(iter(teachers), logits(), targets, PADDING)
     expected = sum((teacher / 2).softmax(-1) for teacher in teachers) / 2
@@ -68,7 +70,7 @@ def test_several_teachers_are_averaged_in_what_the_loss_compares(targets):
 
 
 @pytest.mark.parametrize("schedule", ["flsw", "cwsm"])
-def test_temperatures_depend_on_the_token_in_training_alone(targets, schedule):
+def test_temperatures_depend_on_the_token_only_in_training(targets, schedule):
     student, teachers, counts = logits(), [logits(1), logits(2)], targets != PADDING
     config = SoftLabelConfig(
         temperature=5, temperature_schedule=schedule, temperature_beta=0.5, temperature_gamma=2, soft_top_k=3
@@ -83,14 +85,14 @@ def test_temperatures_depend_on_the_token_in_training_alone(targets, schedule):
     assert config.of_teachers(iter(teachers), student, targets, PADDING, training=False).temperature == 5
 
 
-def test_a_shifted_teacher_finds_the_reference_likeliest(targets):
+def test_after_the_probability_shift_the_reference_is_most_likely(targets):
     teacher = logits()
     soft = SoftLabelConfig(probability_shift=True).of_teachers([teacher], logits(1), targets, PADDING)
     kept = targets != PADDING
     assert torch.equal(soft.raw(EVERY).argmax(-1)[kept], targets[kept])
 
 
-def test_what_becomes_of_the_rest_differs_between_a_teacher_and_its_cache_unless_it_is_said(targets):
+def test_the_default_treatment_of_the_remaining_mass_differs_with_a_cache(targets):
     teacher = logits()
     kept = teacher.softmax(-1).topk(2)
     cached = kept.indices, kept.values, 1 - kept.values.sum(-1), WORDS
@@ -113,7 +115,7 @@ def test_there_are_no_soft_labels_without_a_teacher(targets):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 2}, r"temperature must be that of the teacher cache \(1.0\), but is 2; or make another"),
+        ({"temperature": 2}, r"temperature must be that of the teacher cache \(1.0\), but is 2; change it"),
         ({"soft_loss": "mse"}, "soft loss needs the teacher itself, but there is a cache"),
         ({"temperature_schedule": "cwsm"}, "temperature schedule needs the teacher itself"),
         ({"probability_shift": True}, "probability shift needs the teacher itself"),
@@ -121,13 +123,13 @@ def test_there_are_no_soft_labels_without_a_teacher(targets):
     ],
     ids=str,
 )
-def test_what_a_cache_cannot_give_is_refused(options, message):
+def test_options_that_a_cache_cannot_serve_are_refused(options, message):
     SoftLabelConfig(soft_rest="renormalise", soft_share=0.5).require_cacheable(1.0)
     with pytest.raises(DistillationError, match=message):
         SoftLabelConfig(**options).require_cacheable(1.0)
 
 
-def test_a_share_selects_tokens_and_all_are_no_selection(targets):
+def test_a_share_below_one_selects_tokens(targets):
     assert SoftLabelConfig().selected(logits(), targets, PADDING) is None
     selected = SoftLabelConfig(soft_share=0.4).selected(logits(), targets, PADDING)
     assert selected.sum() == 2 and not selected[3]
