@@ -1,4 +1,4 @@
-"""Small random Transformers for the unit tests, by canonical name; knows nothing about fairseq."""
+"""Small random Transformers for the unit tests, under canonical names. Knows nothing about fairseq."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ from weightdistill.method.config import GeneratorConfig
 from weightdistill.method.generator import WeightGenerator
 from weightdistill.method.shape import StackShape, TransformerShape
 
-settings.register_profile("here", deadline=None)  # another test may be at work on the same core
+settings.register_profile("here", deadline=None)  # another test may run on the same core
 settings.load_profile("here")
 MakeState = Callable[..., dict[str, Tensor]]
 
@@ -26,7 +26,7 @@ UNEVEN_STUDENT = TransformerShape(encoder=replace(TEACHER.encoder, layers=4, ffn
 
 @pytest.fixture(autouse=True)
 def _reproducible() -> Iterator[None]:
-    """The same random numbers whatever test ran before; one thread, since more only cost time on tensors this small."""
+    """Seed torch for each test, and use one thread, since more only slow down operations on such small tensors."""
     torch.manual_seed(1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -36,31 +36,31 @@ def _reproducible() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def teacher_shape() -> TransformerShape:
-    """6-6 layers, and a decoder that is wider than the encoder."""
+    """Return a shape of 6-6 layers whose decoder is wider than its encoder."""
     return TEACHER
 
 
 @pytest.fixture(scope="session")
 def tiny_student() -> TransformerShape:
-    """The teacher's encoder, one decoder layer of half the width."""
+    """Return the shape of a student with the teacher's encoder and one decoder layer of half the width."""
     return TINY_STUDENT
 
 
 @pytest.fixture(scope="session")
 def uneven_student() -> TransformerShape:
-    """6 encoder layers become 4, and every width of the decoder shrinks."""
+    """Return the shape of a student with 4 encoder layers instead of 6 and a narrower decoder."""
     return UNEVEN_STUDENT
 
 
 @pytest.fixture(scope="session")
 def make_state() -> MakeState:
-    """Makes the random canonical state of a Transformer; see `random_state`."""
+    """Return a function that makes the random canonical state of a Transformer; see `random_state`."""
     return random_state
 
 
 @pytest.fixture(scope="session")
 def randomise() -> Callable[[torch.nn.Module], None]:
-    """Gives all parameters values that no initialisation gives, so that no term hides behind a zero or a one."""
+    """Return a function that gives all parameters random values, so that no term is hidden by a zero or a one."""
 
     def run(module: torch.nn.Module) -> None:
         with torch.no_grad():
@@ -72,7 +72,7 @@ def randomise() -> Callable[[torch.nn.Module], None]:
 
 @pytest.fixture
 def build(make_state: MakeState, teacher_shape: TransformerShape) -> Callable[..., WeightGenerator]:
-    """Builds the generator of a student of the 6-6 teacher, in float64 unless told."""
+    """Return a function that builds the generator of a student of the 6-6 teacher, by default in float64."""
 
     def make(
         student: TransformerShape,
@@ -103,17 +103,17 @@ def random_state(
     tie: str = "none",
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """A random canonical state.
+    """Make a random canonical state.
 
     Args:
-        shape: sizes.
-        vocabularies: source and target sizes.
-        pre_norm: adds the final norm of each stack.
-        learned_positions: number of positions, 0 for none.
-        embedding_norm: adds the norm behind the embeddings.
-        tie: `none`, `decoder` (its input and output embeddings) or `all` (the source's as well); tied names hold the
-            same tensor, as in a fairseq checkpoint.
-        seed: of the values.
+        shape: Sizes of the stacks.
+        vocabularies: Source and target sizes.
+        pre_norm: Add the final norm of each stack.
+        learned_positions: Number of learned positions; 0 for none.
+        embedding_norm: Add the norm after the embeddings.
+        tie: `none`, `decoder` (input and output embeddings of the decoder) or `all` (also the source embeddings). Tied
+            names hold the same tensor, as in a fairseq checkpoint.
+        seed: Seed of the values.
     """
     random = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}

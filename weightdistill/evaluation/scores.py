@@ -77,7 +77,7 @@ class Settings:
             )
 
     def steps(self, systems: int) -> int:
-        """Count the calls of `progress` during an evaluation of so many systems: the tests of sacrebleu's metrics."""
+        """Count the calls of `progress` when this many systems are evaluated: one per test of a sacrebleu metric."""
         return max(1, systems - 1) * sum(metric != "comet" for metric in self.metrics)
 
 

@@ -1,4 +1,4 @@
-"""The protocol of the decoding benchmark, with engines whose speed is known."""
+"""The protocol of the decoding benchmark, with engines of known speed."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ SENTENCES = [["a", "b", "c"], ["d"], [], ["e", "f"]]
 
 
 class Clock:
-    """Time that passes only when somebody works."""
+    """A clock that only engines advance."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -24,7 +24,7 @@ class Clock:
 
 
 class FakeEngine:
-    """Copies its input; each call takes the next of the given seconds after the warm-up of each batch size."""
+    """Copies its input. After the warm-up of each batch size, a call takes the next of the given numbers of seconds."""
 
     longest_source = 3
 
@@ -55,7 +55,7 @@ def test_speeds_are_per_second_and_the_warm_up_does_not_count() -> None:
 
 def test_ratio_is_the_median_of_ratios_within_a_repetition() -> None:
     clock = Clock()
-    # The medians of both are 4 s, but in each repetition the student takes its share of what the teacher takes.
+    # Both medians are 4 s, but the ratios within the repetitions are 1, 4 and 2.
     engines = [FakeEngine("teacher", clock, [4, 100, 2]), FakeEngine("student", clock, [4, 25, 1])]
     student = benchmark_decoding(engines, SENTENCES, batch_sizes=[1], repetitions=3, clock=clock).speeds[1]
     assert (student.ratio.minimum, student.ratio.median, student.ratio.maximum) == (1, 2, 4)
@@ -79,7 +79,7 @@ def test_models_take_turns_within_each_repetition_and_batch_size() -> None:
     assert len(steps) == 2 * 2 * 2
 
 
-def test_report_says_how_and_where_it_was_measured() -> None:
+def test_the_report_contains_settings_and_machine() -> None:
     clock = Clock()
     result = benchmark_decoding([FakeEngine("m", clock, [1] * 6)], SENTENCES, threads=3, clock=clock)
     report = json.loads(json.dumps(result.as_dict()))
