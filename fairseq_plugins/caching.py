@@ -10,7 +10,7 @@ from fairseq.data import BaseWrapperDataset, FairseqDataset
 from fairseq.tasks.translation import TranslationTask
 
 from fairseq_plugins import teachers
-from fairseq_plugins.engine import batches
+from fairseq_plugins.fairseq_engine import batches
 from fairseq_plugins.loading import translation_task
 from weightdistill import checkpoint, files
 from weightdistill.distillation.soft_labels import TeacherLogits, ensemble, require_temperature

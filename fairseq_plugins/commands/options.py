@@ -45,9 +45,11 @@ def open_model(model: Path, data: Path | None, threads: int | None, *, same_word
         same_words: Check that the model and the data folder, if given, have the same words.
     """
     quiet_fairseq()
-    from fairseq_plugins.engine import open_engine, require_words
+    from fairseq_plugins.engine import open_engine
 
     if same_words and data is not None:
+        from fairseq_plugins.fairseq_engine import require_words
+
         require_words(model, data)
     return open_engine(model, data, threads)
 
