@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from weightdistill.errors import DistillationError
 
@@ -49,6 +48,8 @@ def segment_scores(
         DistillationError: The package is not installed, or the checkpoint does not exist.
     """
     comet = require_comet(model)
+    import torch  # a second's work, which scores without COMET do not need
+
     loaded = comet.load_from_checkpoint(str(model))
     scores = []
     for translations in systems:
