@@ -35,13 +35,16 @@ TRAINING = [
 ]
 
 # How a test set is decoded, every sentence of it.
-GREEDY = ["--gen-subset", "test", "--beam", 1, "--cpu", "--required-batch-size-multiple", 1]
+GREEDY = ["--gen-subset", "test", "--beam", 1, "--cpu", "--num-workers", 0, "--required-batch-size-multiple", 1]
 
 PHASE1_UPDATES = 40
 # What fairseq keeps in a state beside weights; 0.12.2 leaves the latter's content to chance.
 BUFFERS = {
     f"{stack}.{buffer}" for stack in ("encoder", "decoder") for buffer in ("version", "embed_positions._float_tensor")
 }
+
+# Makes a folder of this name with a function that fills it, once a run; gives its path (a fixture of conftest.py).
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:

@@ -1,12 +1,16 @@
-"""Tiny generated data, and the trainings that several tests look at; each is made once, by the real commands."""
+"""Tiny generated data, and the trainings that several tests look at; each is made once a run, by the real commands."""
 
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from commands import PHASE1_UPDATES, TEACHER_SHAPE, TRAINING, Corpus, Training, phase1, run
+from commands import PHASE1_UPDATES, TEACHER_SHAPE, TRAINING, Corpus, MakeOnce, Training, phase1, run
+from filelock import FileLock
+
+from weightdistill import checkpoint
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,9 +22,33 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Sentences of 2 to 7 of 30 words, and the same words the other way round; one dictionary for both."""
-    folder = tmp_path_factory.mktemp("corpus")
+def make_once(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Makes a folder in the first worker of pytest-xdist that needs it; the others wait, and read what it made."""
+    root = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        root = root.parent
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, finished = root / name, root / f"{name}.finished"
+        with FileLock(root / f"{name}.lock"):
+            if not finished.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+                folder.mkdir()
+                fill(folder)
+                finished.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def corpus(make_once: MakeOnce) -> Corpus:
+    """Sentences of 2 to 7 out of 30 words, and the same words backwards; one dictionary for both sides."""
+    folder = make_once("corpus", _make_corpus)
+    return Corpus(folder / "data", folder / "pieces")
+
+
+def _make_corpus(folder: Path) -> None:
     pieces = folder / "pieces"
     pieces.mkdir()
     generator = random.Random(1)
@@ -35,7 +63,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         *("--trainpref", pieces / "train", "--validpref", pieces / "valid", "--testpref", pieces / "test"),
         *("--destdir", folder / "data"),
     )
-    return Corpus(folder / "data", pieces)
 
 
 @pytest.fixture(scope="session")
@@ -45,28 +72,48 @@ def data(corpus: Corpus) -> Path:
 
 
 @pytest.fixture(scope="session")
-def teacher(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher(data: Path, make_once: MakeOnce) -> Path:
     """A stock Transformer of 2-2 layers, width 16, whose three embeddings are one."""
-    folder = tmp_path_factory.mktemp("teacher")
-    run(
-        *("fairseq-train", data, "--save-dir", folder, "--task", "translation", "--arch", "transformer"),
-        *("--share-all-embeddings", "--criterion", "label_smoothed_cross_entropy", "--label-smoothing", 0.1),
-        *(*TRAINING, *TEACHER_SHAPE, "--max-update", 150, "--disable-validation", "--no-epoch-checkpoints"),
-    )
-    return folder / "checkpoint_last.pt"
+
+    def train(folder: Path) -> None:
+        run(
+            *("fairseq-train", data, "--save-dir", folder, "--task", "translation", "--arch", "transformer"),
+            *("--share-all-embeddings", "--criterion", "label_smoothed_cross_entropy", "--label-smoothing", 0.1),
+            *(*TRAINING, *TEACHER_SHAPE, "--max-update", 150, "--disable-validation", "--no-epoch-checkpoints"),
+        )
+
+    return make_once("teacher", train) / "checkpoint_last.pt"
 
 
 @pytest.fixture(scope="session")
-def tiny(data: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+def second_teacher(teacher: Path, make_once: MakeOnce) -> Path:
+    """The same teacher with slightly larger weights."""
+
+    def scale(folder: Path) -> None:
+        state = checkpoint.read(teacher)
+        state["model"] = {name: weight * 1.05 for name, weight in state["model"].items()}
+        checkpoint.write(state, folder / "second.pt")
+
+    return make_once("second_teacher", scale) / "second.pt"
+
+
+@pytest.fixture(scope="session")
+def tiny(data: Path, teacher: Path, make_once: MakeOnce) -> Training:
     """Phase 1 of a tiny student with dropout, BLEU at each validation, and a TensorBoard folder, without a break."""
-    folder = tmp_path_factory.mktemp("tiny")
-    command = phase1(
-        data,
-        folder / "checkpoints",
-        teacher,
-        *("--student-preset", "tiny", "--dropout", 0.1, "--max-update", PHASE1_UPDATES),
-        *("--save-interval-updates", 4, "--keep-interval-updates", 2, "--no-epoch-checkpoints"),
-        *("--eval-bleu", "--eval-bleu-args", '{"beam": 1, "max_len_a": 1, "max_len_b": 3}'),
-    )
-    log = run(*command, "--tensorboard-logdir", folder / "tensorboard")
-    return Training(folder / "checkpoints", command, log)
+
+    def command(folder: Path) -> list[object]:
+        return phase1(
+            data,
+            folder / "checkpoints",
+            teacher,
+            *("--student-preset", "tiny", "--dropout", 0.1, "--max-update", PHASE1_UPDATES),
+            *("--save-interval-updates", 4, "--keep-interval-updates", 2, "--no-epoch-checkpoints"),
+            *("--eval-bleu", "--eval-bleu-args", '{"beam": 1, "max_len_a": 1, "max_len_b": 3}'),
+        )
+
+    def train(folder: Path) -> None:
+        log = run(*command(folder), "--tensorboard-logdir", folder / "tensorboard")
+        (folder / "log").write_text(log, encoding="utf-8")
+
+    folder = make_once("tiny", train)
+    return Training(folder / "checkpoints", command(folder), (folder / "log").read_text(encoding="utf-8"))

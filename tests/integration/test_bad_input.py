@@ -1,4 +1,4 @@
-"""Unusable input: each ends in an error that names field, rule, value and remedy, and leaves no file behind."""
+"""Unusable input ends in an error that names field, rule, value and remedy, and leaves no file behind."""
 
 import contextlib
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import BIN, ROOT, TEACHER_SHAPE, TRAINING, Corpus, Training, phase1, run
+from commands import BIN, PLUGIN, ROOT, TEACHER_SHAPE, TRAINING, Corpus, Training, fork, phase1, run
 from fairseq.data import Dictionary
 
 from fairseq_plugins import students, teachers
@@ -94,7 +94,7 @@ def test_an_impossible_student(teacher: Path, options: dict[str, Any], message: 
 def test_a_deeper_student_than_its_teacher_is_refused_by_fairseq_train(
     data: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    log = run(*phase1(data, tmp_path / "save", teacher, "--encoder-layers", 3, "--max-update", 2), fails=True)
+    log = fork(*phase1(data, tmp_path / "save", teacher, "--encoder-layers", 3, "--max-update", 2), fails=True)
     assert "DistillationError: encoder: the student's depth must be between 1 and the teacher's depth (2)" in log
     assert "but is 3; choose a shallower student" in log
     assert not list(tmp_path.glob("save/*"))
@@ -102,51 +102,52 @@ def test_a_deeper_student_than_its_teacher_is_refused_by_fairseq_train(
 
 @pytest.mark.slow
 def test_another_dictionary_is_refused_by_fairseq_train(corpus: Corpus, teacher: Path, tmp_path: Path) -> None:
-    """Of the same size: two words have changed places."""
+    """A dictionary of the same size in which two words have changed places."""
     shutil.copytree(corpus.data, tmp_path / "data")
     for language in ("aa", "bb"):
         file = tmp_path / "data" / f"dict.{language}.txt"
         lines = file.read_text(encoding="utf-8").splitlines()
         lines[5], lines[6] = lines[6], lines[5]
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    theirs, ours = lines[6].split()[0], lines[5].split()[0]
+    teachers_word, students_word = lines[6].split()[0], lines[5].split()[0]
     log = run(*phase1(tmp_path / "data", tmp_path / "save", teacher, "--student-preset", "tiny"), fails=True)
     size = len(Dictionary.load(str(file)))
     assert f"source dictionary of teacher {teacher} has {size} entries, the student's {size}" in log
-    assert f"first differ at entry 9, which is '{theirs}' in the teacher's and '{ours}' in the student's" in log
+    words = f"'{teachers_word}' in the teacher's and '{students_word}' in the student's"
+    assert f"first differ at entry 9, which is {words}" in log
     assert "--srcdict" in log and not list(tmp_path.glob("save/*"))
 
 
-def test_a_longer_dictionary_and_one_that_is_not_at_hand(data: Path, teacher: Path, tmp_path: Path) -> None:
-    own = Dictionary.load(str(data / "dict.aa.txt"))
+def test_a_longer_dictionary_and_a_missing_one(data: Path, teacher: Path, tmp_path: Path) -> None:
+    dictionary = Dictionary.load(str(data / "dict.aa.txt"))
     longer = Dictionary.load(str(data / "dict.bb.txt"))
     longer.add_symbol("new")
     read = teachers.read(str(teacher))
-    size = len(own)
-    read.require_dictionaries(own, own)
+    size = len(dictionary)
+    read.require_dictionaries(dictionary, dictionary)
     with pytest.raises(
         DistillationError, match=rf"target .* has {size} .*'s {size + 1}; .*entry {size}, .* nothing in"
     ):
-        read.require_dictionaries(own, longer)
+        read.require_dictionaries(dictionary, longer)
     with pytest.raises(DistillationError, match=r"teacher data .* has no dict.*; give the folder of its dictionaries"):
-        read.require_dictionaries(own, own, str(tmp_path))
+        read.require_dictionaries(dictionary, dictionary, str(tmp_path))
 
 
 def test_a_generator_of_another_teacher(data: Path, tiny: Training, teacher: Path, tmp_path: Path) -> None:
-    other = checkpoint.read(teacher)
-    other["model"]["encoder.layers.0.fc1.bias"] += 1
-    checkpoint.write(other, tmp_path / "other.pt")
+    changed = checkpoint.read(teacher)
+    changed["model"]["encoder.layers.0.fc1.bias"] += 1
+    checkpoint.write(changed, tmp_path / "changed.pt")
     state = checkpoint.read(tiny.last)
-    config = {**checkpoint.model_config(state), "teacher_path": str(tmp_path / "other.pt")}
-    found, wanted = files.fingerprint(tmp_path / "other.pt"), files.fingerprint(teacher)
-    with pytest.raises(DistillationError, match=rf"teacher with SHA-256 {wanted}, but .*other\.pt has {found}; give"):
+    config = {**checkpoint.model_config(state), "teacher_path": str(tmp_path / "changed.pt")}
+    given, wanted = files.fingerprint(tmp_path / "changed.pt"), files.fingerprint(teacher)
+    with pytest.raises(DistillationError, match=rf"teacher with SHA-256 {wanted}, but .*changed\.pt has {given}; give"):
         load_model(config, state["model"], translation_task(state, data, "tiny"), "tiny")
 
 
 @pytest.mark.slow
 def test_distillation_without_a_teacher_is_refused_by_fairseq_train(data: Path, tmp_path: Path) -> None:
-    log = run(
-        *("fairseq-train", data, "--user-dir", ROOT / "fairseq_plugins", "--save-dir", tmp_path / "save"),
+    log = fork(
+        *("fairseq-train", data, "--user-dir", PLUGIN, "--save-dir", tmp_path / "save"),
         *("--task", "distillation", "--arch", "transformer", "--criterion", "distillation", *TRAINING, *TEACHER_SHAPE),
         fails=True,
     )
@@ -158,7 +159,7 @@ def test_an_output_that_cannot_be_written(tiny: Training, tmp_path: Path) -> Non
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(DistillationError, match=r"cannot write .*tiny\.pt: .*check that the folder is writable"):
         export(tiny.last, tmp_path / "file" / "tiny.pt")
-    printed = run("weightdistill", "export", tiny.last, "--output", tmp_path / "file" / "tiny.pt", fails=True)
+    printed = fork("weightdistill", "export", tiny.last, "--output", tmp_path / "file" / "tiny.pt", fails=True)
     assert printed.splitlines()[-1].startswith("weightdistill: error: cannot write")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -166,14 +167,14 @@ def test_an_output_that_cannot_be_written(tiny: Training, tmp_path: Path) -> Non
 @pytest.mark.parametrize("format_", ["ctranslate2", "safetensors"])
 def test_no_format_is_written_when_one_cannot_be(tiny: Training, tmp_path: Path, format_: str) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    outputs = {"ctranslate2": tmp_path / "tiny.ct2", "safetensors": tmp_path / "tiny.safetensors"}
+    outputs: dict[str, Any] = {"ctranslate2": tmp_path / "tiny.ct2", "safetensors": tmp_path / "tiny.safetensors"}
     outputs[format_] = tmp_path / "file" / "tiny"
     with pytest.raises(DistillationError, match=r"cannot write .*/file/tiny: .*check that the folder is writable"):
         export(tiny.last, tmp_path / "tiny.pt", **outputs)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_folder_of_other_things_is_not_replaced(tiny: Training, tmp_path: Path) -> None:
+def test_a_folder_with_unrelated_files_is_not_replaced(tiny: Training, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis").write_text("all of it", encoding="utf-8")
     with pytest.raises(DistillationError, match=r"--ctranslate2 must name a new folder .*home holds something else"):
@@ -183,7 +184,7 @@ def test_a_folder_of_other_things_is_not_replaced(tiny: Training, tmp_path: Path
 
 @pytest.mark.parametrize("limit", [1_000, 20_000])
 def test_a_disk_that_fills_while_exporting(tiny: Training, tmp_path: Path, limit: int) -> None:
-    outputs = {"ctranslate2": tmp_path / "tiny.ct2", "safetensors": tmp_path / "tiny.safetensors"}
+    outputs: dict[str, Any] = {"ctranslate2": tmp_path / "tiny.ct2", "safetensors": tmp_path / "tiny.safetensors"}
     with full_disk(limit), pytest.raises(DistillationError, match=r"cannot write .*tiny\.pt: .*disk not full"):
         export(tiny.last, tmp_path / "tiny.pt", **outputs)
     assert not list(tmp_path.iterdir())
@@ -230,7 +231,7 @@ def test_a_corpus_that_cannot_be_used(
     assert not output.exists()
 
 
-def test_a_corpus_prepared_with_other_options_is_not_taken_for_this_one(tmp_path: Path) -> None:
+def test_a_corpus_prepared_with_different_options_is_refused(tmp_path: Path) -> None:
     output = tmp_path / "prepared"
     (output / "data-bin").mkdir(parents=True)
     (output / "data-bin" / "done").touch()
@@ -240,7 +241,7 @@ def test_a_corpus_prepared_with_other_options_is_not_taken_for_this_one(tmp_path
     assert "prepared was made with other options (--vocab-size 16000); remove the folder" in printed
 
 
-def test_a_corpus_that_changed_is_prepared_anew(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_changed_corpus_is_prepared_again(corpus: Corpus, tmp_path: Path) -> None:
     raw, output = tmp_path / "raw", tmp_path / "prepared"
     shutil.copytree(corpus.pieces, raw)
     command = ["bash", STAGES / "prepare.sh", "--raw", raw, "--source", "aa", "--target", "bb", "--output", output]
@@ -272,7 +273,7 @@ def test_wrong_options_of_a_stage(arguments: list[str], message: str) -> None:
     assert printed.splitlines()[-1] == f"prepare.sh: {message}"
 
 
-def test_a_finished_training_is_not_taken_for_one_with_other_options(data: Path, teacher: Path, tmp_path: Path) -> None:
+def test_a_finished_training_with_different_options_is_refused(data: Path, teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text("{}", encoding="utf-8")
     (tmp_path / "options.txt").write_text("--lr 1\n", encoding="utf-8")
     command = ["bash", STAGES / "train_student.sh", "--data", data, "--teacher", teacher, "--output", tmp_path]
@@ -283,6 +284,6 @@ def test_a_finished_training_is_not_taken_for_one_with_other_options(data: Path,
 def test_activation_checkpointing_is_refused_while_weights_are_generated(
     data: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    printed = run(*phase1(data, tmp_path, teacher, "--student-preset", "tiny", "--checkpoint-activations"), fails=True)
+    printed = fork(*phase1(data, tmp_path, teacher, "--student-preset", "tiny", "--checkpoint-activations"), fails=True)
     assert "--checkpoint-activations does not work while weights are generated" in printed
     assert not list(tmp_path.glob("*.pt"))

@@ -1,11 +1,11 @@
-"""Students that learn from a cache of the teacher's predictions, by the real commands."""
+"""Students that learn from a cache of the teacher's predictions."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from commands import Corpus, phase1, run
+from commands import Corpus, MakeOnce, fork, phase1, run
 from test_distilling import Built, student
 
 from weightdistill import checkpoint, files
@@ -13,21 +13,25 @@ from weightdistill.distillation.teacher_cache import TeacherCache
 from weightdistill.errors import DistillationError
 
 
-@pytest.fixture(scope="module")
-def cache(data: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def cache(data: Path, teacher: Path, make_once: MakeOnce) -> Path:
     """The 8 likeliest words at temperature 2, in shards of 100 sentences."""
-    folder = tmp_path_factory.mktemp("cache") / "cache"
-    command = ["weightdistill", "cache-teacher", teacher, "--output", folder, "--top-k", 8, "--temperature", 2]
-    printed = run(*command, "--shard-sentences", 100)
-    assert "300 sentences" in printed and "24 sentences" in printed
-    return folder
+
+    def fill(folder: Path) -> None:
+        command = ["weightdistill", "cache-teacher", teacher, "--output", folder, "--top-k", 8, "--temperature", 2]
+        printed = run(*command, "--shard-sentences", 100)
+        assert "300 sentences" in printed and "24 sentences" in printed
+
+    return make_once("cache", fill)
 
 
 def from_cache(data: Path, save: Path, cache: Path, teacher: Path, *more: object) -> list[object]:
     return student(data, save, teacher, "--teacher-cache", cache, "--temperature", 2, *more)
 
 
-def test_a_batch_carries_what_the_teacher_says_of_it(data: Path, teacher: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_batch_from_the_cache_gives_the_loss_and_gradients_of_the_teacher_itself(
+    data: Path, teacher: Path, cache: Path, tmp_path: Path
+) -> None:
     cached = Built(from_cache(data, tmp_path, cache, teacher, "--dropout", 0))
     online = Built(
         student(data, tmp_path, teacher, "--dropout", 0, "--temperature", 2, "--soft-top-k", 8, "--soft-rest", "spread")
@@ -54,22 +58,19 @@ def test_training_from_a_cache_with_worker_processes(
 ) -> None:
     command = phase1(data, tmp_path, teacher, "--student-preset", "tiny", "--teacher-cache", cache, "--temperature", 2)
     command = [arch if part == "generated_transformer" else part for part in command]
-    log = run(*command, "--max-update", 6, "--num-workers", 1)
+    log = fork(*command, "--max-update", 6, "--num-workers", 1)
     assert "valid on 'valid' subset" in log and " | distillation_loss " in log
     state = checkpoint.read(tmp_path / "checkpoint_last.pt")
     assert [entry["sha256"] for entry in state["task_state"]["teachers"]] == [files.fingerprint(teacher)]
 
 
 def test_the_teacher_that_a_student_starts_from_is_recorded_beside_that_of_the_cache(
-    data: Path, teacher: Path, cache: Path, tmp_path: Path
+    data: Path, teacher: Path, second_teacher: Path, cache: Path, tmp_path: Path
 ) -> None:
-    other = checkpoint.read(teacher)
-    other["model"] = {name: weight * 1.01 for name, weight in other["model"].items()}
-    checkpoint.write(other, tmp_path / "other.pt")
-    for start, starts in (("random", []), ("last", [tmp_path / "other.pt"])):
-        built = Built(from_cache(data, tmp_path, cache, tmp_path / "other.pt", "--student-init", start))
+    for start, starting_teachers in (("random", []), ("last", [second_teacher])):
+        built = Built(from_cache(data, tmp_path, cache, second_teacher, "--student-init", start))
         recorded = [entry["sha256"] for entry in built.task.state_dict()["teachers"]]
-        assert recorded == [files.fingerprint(path) for path in (teacher, *starts)]
+        assert recorded == [files.fingerprint(path) for path in (teacher, *starting_teachers)]
 
 
 @pytest.mark.slow
@@ -78,11 +79,11 @@ def test_a_plain_transformer_learns_from_a_cache_without_any_teacher(data: Path,
     command = phase1(data, tmp_path, "none", "--teacher-cache", cache, "--temperature", 2, *shape)
     place = command.index("--teacher-path")
     command = ["transformer" if part == "generated_transformer" else part for part in command]
-    run(*command[:place], *command[place + 2 :], "--max-update", 2)
+    fork(*command[:place], *command[place + 2 :], "--max-update", 2)
 
 
 @pytest.mark.slow
-def test_an_unfinished_cache_is_finished_and_a_finished_one_left(
+def test_an_unfinished_cache_is_completed_and_a_complete_one_is_kept(
     data: Path, teacher: Path, cache: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "cache"
@@ -94,7 +95,7 @@ def test_an_unfinished_cache_is_finished_and_a_finished_one_left(
     with pytest.raises(DistillationError, match="must hold 300 sentences, but holds 100"):
         TeacherCache(copy / "train")
     command = ["weightdistill", "cache-teacher", teacher, "--output", copy, "--top-k", 8, "--temperature", 2]
-    run(*command, "--shard-sentences", 100)
+    fork(*command, "--shard-sentences", 100)
     for name in ("00001.indices.npy", "00002.values.npy", "cache.json"):
         assert (copy / "train" / name).read_bytes() == (cache / "train" / name).read_bytes()
 
@@ -109,7 +110,7 @@ def test_an_unfinished_cache_is_finished_and_a_finished_one_left(
     ],
     ids=str,
 )
-def test_what_a_cache_cannot_do_is_refused(
+def test_options_that_need_the_teacher_itself_are_refused(
     data: Path, teacher: Path, cache: Path, tmp_path: Path, more: list[object], message: str
 ) -> None:
     with pytest.raises(DistillationError, match=message):
@@ -123,7 +124,9 @@ def test_a_cache_of_other_sources_is_not_resumed(corpus: Corpus, teacher: Path, 
         sources = tmp_path / "data" / f"valid.aa-bb.bb.{part}"
         shutil.copy(sources, tmp_path / "data" / f"valid.aa-bb.aa.{part}")
     command = ["weightdistill", "cache-teacher", teacher, "--data", tmp_path / "data", "--output", tmp_path / "cache"]
-    printed = run(*command, "--subset", "valid", "--top-k", 8, "--temperature", 2, "--shard-sentences", 100, fails=True)
+    printed = fork(
+        *command, "--subset", "valid", "--top-k", 8, "--temperature", 2, "--shard-sentences", 100, fails=True
+    )
     assert "holds a teacher cache with a different sources_sha256" in printed
 
 
@@ -137,7 +140,7 @@ def test_a_cache_of_other_data_is_refused(corpus: Corpus, teacher: Path, cache: 
         Built(from_cache(tmp_path / "data", tmp_path, cache, teacher))
 
 
-def test_data_binarised_for_the_other_direction_have_the_same_cache(
+def test_data_binarised_for_the_opposite_direction_have_the_same_cache(
     corpus: Corpus, teacher: Path, cache: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(corpus.data, tmp_path / "data")
@@ -148,7 +151,9 @@ def test_data_binarised_for_the_other_direction_have_the_same_cache(
     assert "soft_labels" in built.sample
 
 
-def test_what_does_not_fit_the_training_is_noticed(data: Path, teacher: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_cache_that_does_not_fit_the_training_is_refused(
+    data: Path, teacher: Path, cache: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "cache"
     shutil.copytree(cache, copy)
     built = Built(from_cache(data, tmp_path, copy, teacher))
@@ -165,22 +170,20 @@ def test_what_does_not_fit_the_training_is_noticed(data: Path, teacher: Path, ca
 
 
 @pytest.mark.slow
-def test_a_multilingual_student_learns_from_a_teacher_for_each_pair_that_reads_other_sources(
-    corpus: Corpus, teacher: Path, tmp_path: Path
+def test_a_multilingual_student_learns_from_one_teacher_per_pair_whose_sources_lack_its_tags(
+    corpus: Corpus, teacher: Path, second_teacher: Path, tmp_path: Path
 ) -> None:
-    """Two pairs, of which the student's sources begin with a tag; a teacher for each, that never saw a tag."""
-    second = checkpoint.read(teacher)
-    second["model"] = {name: weight * 1.05 for name, weight in second["model"].items()}
-    checkpoint.write(second, tmp_path / "second.pt")
-    pairs = {"": (teacher, corpus.data), "1": (tmp_path / "second.pt", corpus.data)}
+    """Two language pairs. The student's sources begin with a tag of the pair; neither teacher knows the tags."""
+    teachers = {"": teacher, "1": second_teacher}
     both = tmp_path / "both"
     words = (corpus.data / "dict.aa.txt").read_text(encoding="utf-8")
     (tmp_path / "dict.aa.txt").write_text(f"{words}<pair> 1\n<pair1> 1\n", encoding="utf-8")
-    for suffix, (own, data) in pairs.items():
+    (tmp_path / "caches").mkdir()
+    both.mkdir()
+    for suffix, teacher_of_pair in teachers.items():
+        command = ["weightdistill", "cache-teacher", teacher_of_pair, "--data", corpus.data, "--top-k", 8]
+        fork(*command, "--output", tmp_path / f"cache{suffix}")
         for split in ("train", "valid"):
-            command = ["weightdistill", "cache-teacher", own, "--data", data, "--subset", split, "--top-k", 8]
-            run(*command, "--output", tmp_path / f"cache{suffix}")
-            (tmp_path / "caches").mkdir(exist_ok=True)
             (tmp_path / f"cache{suffix}" / split).rename(tmp_path / "caches" / f"{split}{suffix}")
         tagged = tmp_path / f"tagged{suffix}"
         tagged.mkdir()
@@ -189,21 +192,21 @@ def test_a_multilingual_student_learns_from_a_teacher_for_each_pair_that_reads_o
             lines = (corpus.pieces / f"{split}.aa").read_text(encoding="utf-8").splitlines()
             (tagged / f"{split}.aa").write_text("".join(f"{tag}{line}\n" for line in lines), encoding="utf-8")
             shutil.copy(corpus.pieces / f"{split}.bb", tagged)
-        run(
+        fork(
             *("fairseq-preprocess", "--source-lang", "aa", "--target-lang", "bb", "--trainpref", tagged / "train"),
             *("--validpref", tagged / "valid", "--destdir", tagged / "data"),
             *("--srcdict", tmp_path / "dict.aa.txt", "--tgtdict", corpus.data / "dict.bb.txt"),
         )
-        both.mkdir(exist_ok=True)
         for file in (tagged / "data").iterdir():
             split, dot, rest = file.name.partition(".")
             shutil.copy(file, both / (f"{split}{suffix}{dot}{rest}" if split in ("train", "valid") else file.name))
     command = student(both, tmp_path / "save", teacher, "--teacher-cache", tmp_path / "caches", "--max-update", 3)
-    log = run(*(part for part in command if part != "--disable-validation"), "--combine-val")
+    log = fork(*(part for part in command if part != "--disable-validation"), "--combine-val")
     assert "valid on 'valid' subset" in log
     recorded = checkpoint.read(tmp_path / "save" / "checkpoint_last.pt")["task_state"]["teachers"]
-    assert [entry["sha256"] for entry in recorded] == [files.fingerprint(own) for own, _ in pairs.values()]
-    with pytest.raises(DistillationError, match="source dictionary of teacher"):  # whose rows would not be its words
+    assert [entry["sha256"] for entry in recorded] == [files.fingerprint(path) for path in teachers.values()]
+    # rows of the teacher's embedding would be other words for the student
+    with pytest.raises(DistillationError, match="source dictionary of teacher"):
         Built([*command, "--student-init", "middle"])
     built = Built(command)
     built.task.load_dataset("train", combine=True)
@@ -224,6 +227,6 @@ def test_a_multilingual_student_learns_from_a_teacher_for_each_pair_that_reads_o
     ids=str,
 )
 def test_an_impossible_cache_is_refused(teacher: Path, tmp_path: Path, options: list[object], message: str) -> None:
-    printed = run("weightdistill", "cache-teacher", teacher, "--output", tmp_path / "cache", *options, fails=True)
+    printed = fork("weightdistill", "cache-teacher", teacher, "--output", tmp_path / "cache", *options, fails=True)
     assert "weightdistill: error: " in printed and not list(tmp_path.rglob("*.npy"))
     assert message.partition(" .*")[0] in printed

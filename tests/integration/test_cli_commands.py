@@ -1,10 +1,10 @@
-"""The commands that need no training of their own, on the checkpoint of phase 1."""
+"""The commands that only read a checkpoint, on that of phase 1."""
 
 import json
 from pathlib import Path
 
 import pytest
-from commands import PLUGIN, Corpus, Training, hypotheses, run
+from commands import PLUGIN, Corpus, Training, fork, hypotheses, run
 
 from weightdistill import files
 
@@ -22,7 +22,7 @@ def source(corpus: Corpus, tmp_path: Path) -> Path:
 
 def test_fairseq_validate_takes_the_phase_1_checkpoint(data: Path, tiny: Training) -> None:
     command = ["fairseq-validate", data, "--user-dir", PLUGIN, "--task", "distillation", "--path", tiny.last]
-    printed = run(
+    printed = fork(
         *command, "--valid-subset", "valid", "--max-tokens", 400, "--cpu", "--required-batch-size-multiple", 1
     )
     assert "valid on 'valid' subset" in printed and "nll_loss" in printed
@@ -31,7 +31,7 @@ def test_fairseq_validate_takes_the_phase_1_checkpoint(data: Path, tiny: Trainin
 def test_fairseq_interactive_takes_the_phase_1_checkpoint(data: Path, corpus: Corpus, tiny: Training) -> None:
     sentences = corpus.sentences("test")[:3]
     command = ["fairseq-interactive", data, "--user-dir", PLUGIN, "--path", tiny.last, "--cpu"]
-    assert sorted(hypotheses(run(*command, text="".join(f"{line}\n" for line in sentences)))) == [0, 1, 2]
+    assert sorted(hypotheses(fork(*command, text="".join(f"{line}\n" for line in sentences)))) == [0, 1, 2]
 
 
 def test_inspect_shows_the_teacher_and_every_class(tiny: Training, teacher: Path) -> None:
@@ -61,7 +61,8 @@ def test_translate_evaluate_and_benchmark(
 @pytest.mark.parametrize("preset", ["base", "deep"])
 def test_benchmark_training_measures_all_updates_and_counts_what_they_keep(tmp_path: Path, preset: str) -> None:
     result = tmp_path / "cost.json"
-    run(
+    command = run if preset == "base" else fork
+    command(
         *("weightdistill", "benchmark-training", "--teacher-preset", preset, "--width", 16, "--tokens", 64),
         *("--vocabulary", 40, "--repetitions", 2, "--threads", 1, "--json", result),
     )

@@ -1,4 +1,4 @@
-"""Every way of distilling through the real criterion: what it computes, what it trains, what it refuses."""
+"""Every distillation method through the real criterion: what it computes, what it trains, what it refuses."""
 
 import itertools
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import PLUGIN, TRAINING, phase1, run, weights_of
+from commands import PLUGIN, TRAINING, fork, phase1, weights_of
 from fairseq import options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from torch.nn import functional
@@ -39,7 +39,7 @@ def student(data: Path, save: Path, teacher: Path, *more: object) -> list[object
 
 
 class Built:
-    """A task, a student and a criterion as fairseq-train makes them of a command, and a batch."""
+    """The task, student and criterion that fairseq-train builds from a command, and a batch."""
 
     def __init__(self, command: list[object]) -> None:
         user_dir = command.index("--user-dir")
@@ -54,12 +54,12 @@ class Built:
         self.sample = dataset.collater([dataset[index] for index in range(5)])
 
     def logits(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Those of student and teacher, (tokens, vocabulary), and the targets, without padding; in float64."""
+        """Logits of student and teacher, (tokens, vocabulary), and targets; without padding, in float64."""
         with torch.no_grad():
-            own = self.model(**self.sample["net_input"])[0].double()
-            other = next(self.task.teacher_logits(self.sample, self.model)).double()
+            student_logits = self.model(**self.sample["net_input"])[0].double()
+            teacher_logits = next(self.task.teacher_logits(self.sample, self.model)).double()
         kept = self.sample["target"].ne(self.task.target_dictionary.pad())
-        return own[kept], other[kept], self.sample["target"][kept]
+        return student_logits[kept], teacher_logits[kept], self.sample["target"][kept]
 
 
 @pytest.mark.parametrize(
@@ -78,43 +78,42 @@ class Built:
 def test_the_criterion_is_what_its_options_define(
     data: Path, teacher: Path, tmp_path: Path, chosen: list[object]
 ) -> None:
-    """Against the definition on whole tensors in float64, which knows nothing of chunks and fused gradients."""
+    """Against the definition on whole tensors in float64, without chunks and fused gradients."""
     built = Built(student(data, tmp_path, teacher, "--distillation-weight", 0.3, "--dropout", 0, *chosen))
-    own, other, targets = built.logits()
-    named = {str(key): value for key, value in zip(chosen[::2], chosen[1::2], strict=False)}
+    student_logits, teacher_logits, targets = built.logits()
+    named = dict(zip(map(str, chosen[::2]), map(str, chosen[1::2]), strict=False))
     base = float(named.get("--temperature", 1))
-    temperatures = torch.full((len(own),), base, dtype=torch.float64)
+    temperatures = torch.full((len(targets),), base, dtype=torch.float64)
     if named.get("--temperature-schedule") == "flsw":
-        disagreement = (1 - functional.cosine_similarity(own, other)) ** 2
+        disagreement = (1 - functional.cosine_similarity(student_logits, teacher_logits)) ** 2
         temperatures = base + 2 * (disagreement.mean() - disagreement)
     elif named.get("--temperature-schedule") == "cwsm":
-        unsure = 1 / (own.softmax(-1).max(-1).values + 1e-3)
-        temperatures = base + 0.5 * (unsure.mean() - unsure)
+        uncertainty = 1 / (student_logits.softmax(-1).max(-1).values + 1e-3)
+        temperatures = base + 0.5 * (uncertainty.mean() - uncertainty)
     if "--probability-shift" in chosen:
-        for row, target in zip(other, targets.tolist(), strict=True):
+        for row, target in zip(teacher_logits, targets.tolist(), strict=True):
             largest = int(row.argmax())
             row[[largest, target]] = row[[target, largest]]
-    q = (other / temperatures[:, None]).softmax(-1)
+    q = (teacher_logits / temperatures[:, None]).softmax(-1)
     if "--soft-top-k" in named:
         kept = q >= q.topk(4).values[:, -1:]
         q = torch.where(kept, q, ((q * ~kept).sum(-1) / (q.shape[1] - 4))[:, None])
-    soft = -(q * (own / temperatures[:, None]).log_softmax(-1)).sum(-1) * temperatures**2
+    soft = -(q * (student_logits / temperatures[:, None]).log_softmax(-1)).sum(-1) * temperatures**2
     if "--soft-loss" in named:
-        soft = (own - other).square().mean(-1)
-    hard = functional.cross_entropy(own, targets, reduction="none", label_smoothing=0)
-    spread = 0.1 / (own.shape[1] - 1)  # fairseq smooths over the other words
-    smoothed = (1 - 0.1 - spread) * hard - spread * own.log_softmax(-1).sum(-1)
-    if "--soft-share" in named:  # Wang et al.: all tokens learn from the reference, the hardest from the teacher, too
+        soft = (student_logits - teacher_logits).square().mean(-1)
+    hard = functional.cross_entropy(student_logits, targets, reduction="none", label_smoothing=0)
+    spread = 0.1 / (student_logits.shape[1] - 1)  # fairseq gives the smoothed mass to the wrong words only
+    smoothed = (1 - 0.1 - spread) * hard - spread * student_logits.log_softmax(-1).sum(-1)
+    if "--soft-share" in named:  # Wang et al.: the hardest tokens learn from the teacher too, all from the reference
         soft[hard.argsort(descending=True)[-(-2 * len(hard) // 5) :]] = 0
     expected = (0.7 * smoothed + 0.3 * soft).sum()
     loss, _, logged = built.criterion(built.model, built.sample)
     assert loss.item() == pytest.approx(expected.item(), rel=2e-5)
     assert logged["nll_loss"].item() == pytest.approx(hard.sum().item(), rel=1e-5)
-    if (
-        "--temperature-schedule" in named
-    ):  # in validation the loss has one temperature, so that it can choose a checkpoint
+    if "--temperature-schedule" in named:
+        # validation has one temperature for all tokens, so that its loss can choose a checkpoint
         built.criterion.eval()
-        soft = -((other / base).softmax(-1) * (own / base).log_softmax(-1)).sum(-1) * base**2
+        soft = -((teacher_logits / base).softmax(-1) * (student_logits / base).log_softmax(-1)).sum(-1) * base**2
         loss = built.criterion(built.model, built.sample)[0]
         assert loss.item() == pytest.approx((0.7 * smoothed + 0.3 * soft).sum().item(), rel=2e-5)
 
@@ -144,29 +143,27 @@ def test_features_are_what_the_model_computes(data: Path, teacher: Path, tmp_pat
             encoded = model.encoder(inputs["src_tokens"], inputs["src_lengths"], return_all_hiddens=True)
             states, extra = model.decoder(inputs["prev_output_tokens"], encoder_out=encoded, features_only=True)
         for layer, states_of_layer in enumerate(encoded["encoder_states"]):
-            (found,) = recorder.read("encoder.hidden", [layer], built.sample)
-            torch.testing.assert_close(found.values, states_of_layer.transpose(0, 1))
-            assert torch.equal(found.mask, inputs["src_tokens"] != pad)
-        (found,) = recorder.read("decoder.hidden", [2], built.sample)
-        torch.testing.assert_close(found.values, states)
+            (recorded,) = recorder.read("encoder.hidden", [layer], built.sample)
+            torch.testing.assert_close(recorded.values, states_of_layer.transpose(0, 1))
+            assert torch.equal(recorded.mask, inputs["src_tokens"] != pad)
+        (recorded,) = recorder.read("decoder.hidden", [2], built.sample)
+        torch.testing.assert_close(recorded.values, states)
         for layer in range(2):
-            (found,) = recorder.read("decoder.hidden", [layer], built.sample)
-            torch.testing.assert_close(found.values, extra["inner_states"][layer].transpose(0, 1))
-        (found,) = recorder.read("decoder.cross_attention", [2], built.sample)
-        attention = (
-            found.values.masked_fill(~(inputs["src_tokens"] != pad)[:, None, None], -torch.inf).softmax(-1).mean(1)
-        )
-        torch.testing.assert_close(attention, extra["attn"][0], rtol=1e-4, atol=1e-5)
-        assert torch.equal(found.mask.any(2), inputs["prev_output_tokens"] != pad)
-        (found,) = recorder.read("decoder.attention", [1], built.sample)
-        assert not found.mask.triu(1).any()  # the future is not attended to
+            (recorded,) = recorder.read("decoder.hidden", [layer], built.sample)
+            torch.testing.assert_close(recorded.values, extra["inner_states"][layer].transpose(0, 1))
+        (recorded,) = recorder.read("decoder.cross_attention", [2], built.sample)
+        scores = recorded.values.masked_fill(~(inputs["src_tokens"] != pad)[:, None, None], -torch.inf)
+        torch.testing.assert_close(scores.softmax(-1).mean(1), extra["attn"][0], rtol=1e-4, atol=1e-5)
+        assert torch.equal(recorded.mask.any(2), inputs["prev_output_tokens"] != pad)
+        (recorded,) = recorder.read("decoder.attention", [1], built.sample)
+        assert not recorded.mask.triu(1).any()  # the future is not attended to
         for feature, module in modules.items():
-            (found,) = recorder.read(feature, [1], built.sample)
+            (recorded,) = recorder.read(feature, [1], built.sample)
             with torch.no_grad():
                 _, weights = module(**{**calls[feature], "need_weights": True})  # means over the heads
-            own = found.values.masked_fill(~found.mask[:, None], -torch.inf).softmax(-1).mean(1)
-            counts = found.mask.any(2)  # rows of padding hold nothing
-            torch.testing.assert_close(own[counts], weights[counts], rtol=1e-4, atol=1e-5)
+            attention = recorded.values.masked_fill(~recorded.mask[:, None], -torch.inf).softmax(-1).mean(1)
+            real = recorded.mask.any(2)  # rows of padding hold nothing
+            torch.testing.assert_close(attention[real], weights[real], rtol=1e-4, atol=1e-5)
 
 
 def test_no_hook_is_left_on_a_model_not_even_by_a_step_that_fails(
@@ -242,21 +239,21 @@ def test_matches_train_a_student_or_a_generator_and_their_projections(
         arch if part == "student" else part
         for part in student(data, tmp_path / "save", teacher, "--matches", tmp_path / "matches.json")
     ]
-    log = run(*command, "--max-update", 4)
+    log = fork(*command, "--max-update", 4)
     assert " | match_loss " in log or "match_loss=" in log
     first = checkpoint.read(tmp_path / "save" / "checkpoint_last.pt")
     assert first["criterion"]["projections.0.weight"].shape == (16, 8)
     assert not any("projection" in name and "output" not in name for name in first["model"])
-    log = run(*command, "--max-update", 8)  # resumes, projections and all
+    log = fork(*command, "--max-update", 8)  # resumes, projections and all
     assert "Loaded checkpoint" in log
     second = checkpoint.read(tmp_path / "save" / "checkpoint_last.pt")
     moved = (second["criterion"]["projections.0.weight"] - first["criterion"]["projections.0.weight"]).abs().max()
     assert 0 < moved < 4 * 5e-3 * 1.5  # four steps of Adam from where it was
     report = export(tmp_path / "save" / "checkpoint_last.pt", tmp_path / "student.pt")
     assert report.largest_difference <= 1e-5
-    # phase 2 has matches, too, whose projections an export does not have
+    # phase 2 has matches too, but an export has no projections
     more = ["--matches", tmp_path / "matches.json", "--finetune-from-model", tmp_path / "student.pt", "--max-update", 2]
-    log = run(*student(data, tmp_path / "phase2", teacher, *more))
+    log = fork(*student(data, tmp_path / "phase2", teacher, *more))
     assert "no projections of matches; they start from random values" in log
 
 
@@ -286,7 +283,7 @@ def test_presets_give_gradients_to_what_they_match(data: Path, teacher: Path, tm
 
 def _cross_entropy(built: Built) -> torch.Tensor:
     built.criterion.eval()
-    loss = built.criterion(built.model, built.sample)[0].detach()
+    loss: torch.Tensor = built.criterion(built.model, built.sample)[0].detach()
     built.criterion.train()
     return loss
 
@@ -308,48 +305,48 @@ def test_a_schedule_scales_the_weight_in_training_and_leaves_validation_alone(
     assert built.criterion(built.model, built.sample)[0].item() == pytest.approx(losses[0.8], rel=1e-5)
 
 
-def test_the_validation_loss_is_of_all_tokens(data: Path, teacher: Path, tmp_path: Path) -> None:
-    hardest, every = (
-        Built(student(data, tmp_path, teacher, "--soft-share", share, "--dropout", 0)) for share in (0.5, 1)
-    )
-    hardest.model.load_state_dict(every.model.state_dict())
-    losses = [built.criterion(built.model, built.sample)[0].item() for built in (hardest, every)]
+def test_the_validation_loss_counts_all_tokens(data: Path, teacher: Path, tmp_path: Path) -> None:
+    half, full = (Built(student(data, tmp_path, teacher, "--soft-share", share, "--dropout", 0)) for share in (0.5, 1))
+    half.model.load_state_dict(full.model.state_dict())
+    losses = [built.criterion(built.model, built.sample)[0].item() for built in (half, full)]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
-    for built in (hardest, every):
+    for built in (half, full):
         built.criterion.eval()
-    losses = [built.criterion(built.model, built.sample)[0].item() for built in (hardest, every)]
+    losses = [built.criterion(built.model, built.sample)[0].item() for built in (half, full)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_a_schedule_scales_the_weight_of_a_match(data: Path, teacher: Path, tmp_path: Path) -> None:
-    found: dict[str, Any] = {}
+    initial_state: dict[str, Any] = {}
+    losses: dict[str, float] = {}
     match = {"layer_T": 1, "layer_S": 1, "feature": "encoder.hidden", "loss": "cos", "weight": 2}
     for schedule in ("constant", "linear_growth", "linear_decay"):
         (tmp_path / "matches.json").write_text(json.dumps([{**match, "schedule": schedule}]), encoding="utf-8")
         more = ["--matches", tmp_path / "matches.json", "--match-weight", 0.5, "--max-update", 100, "--dropout", 0]
         built = Built(student(data, tmp_path, teacher, *more))
-        built.model.load_state_dict(found.setdefault("model", built.model.state_dict()))
+        initial_state = initial_state or built.model.state_dict()
+        built.model.load_state_dict(initial_state)
         built.criterion.set_num_updates(25)
-        found[schedule] = built.criterion(built.model, built.sample)[2]["match_loss"].item()
-    assert found["linear_growth"] == pytest.approx(0.25 * found["constant"], rel=1e-5)
-    assert found["linear_decay"] == pytest.approx(0.75 * found["constant"], rel=1e-5)
+        losses[schedule] = built.criterion(built.model, built.sample)[2]["match_loss"].item()
+    assert losses["linear_growth"] == pytest.approx(0.25 * losses["constant"], rel=1e-5)
+    assert losses["linear_decay"] == pytest.approx(0.75 * losses["constant"], rel=1e-5)
 
 
 @pytest.mark.slow
-def test_a_student_starts_from_copied_weights_and_resumes_from_its_own(
+def test_a_student_starts_from_copied_weights_and_resumes_from_its_checkpoint(
     data: Path, teacher: Path, tmp_path: Path
 ) -> None:
     command = student(data, tmp_path, teacher, "--student-init", "last:select", "--lr", 1e-9)
-    log = run(*command, "--max-update", 1)
+    log = fork(*command, "--max-update", 1)
     assert f"student starts as last:select of {teacher}" in log
-    found = weights_of(tmp_path / "checkpoint_last.pt")
+    weights = weights_of(tmp_path / "checkpoint_last.pt")
     built = Built(student(data, tmp_path, teacher))
-    own = dict(built.model.named_parameters())
-    of = read(str(teacher))
-    expected = initial_student("last:select", of.state, of.shape, own, built.task.student_shape)
+    parameters = dict(built.model.named_parameters())
+    source = read(str(teacher))
+    expected = initial_student("last:select", source.state, source.shape, parameters, built.task.student_shape)
     for name, weight in expected.items():
-        torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-7)
-    assert "Loaded checkpoint" in run(*command, "--max-update", 2)
+        torch.testing.assert_close(weights[name], weight, rtol=0, atol=1e-7)
+    assert "Loaded checkpoint" in fork(*command, "--max-update", 2)
 
 
 @pytest.mark.parametrize(
@@ -394,13 +391,13 @@ def test_impossible_options_are_refused_before_training(
         Built(student(data, tmp_path, teacher, *chosen))
 
 
-def test_a_generator_has_its_own_start(data: Path, teacher: Path, tmp_path: Path) -> None:
+def test_a_generator_refuses_a_student_init(data: Path, teacher: Path, tmp_path: Path) -> None:
     command = phase1(data, tmp_path, teacher, "--student-preset", "tiny", "--student-init", "middle")
     with pytest.raises(DistillationError, match="--student-init middle is for a student that is trained itself; --gen"):
         Built(command)
 
 
-def test_a_start_needs_a_teacher(data: Path, tmp_path: Path) -> None:
+def test_a_student_init_needs_a_teacher(data: Path, tmp_path: Path) -> None:
     words = ["fairseq-train", data, "--user-dir", PLUGIN, "--task", "distillation", "--arch", "transformer"]
     with pytest.raises(DistillationError, match="--student-init middle takes weights from a teacher; give"):
         Built([*words, "--save-dir", tmp_path, "--criterion", "cross_entropy", "--student-init", "middle", *TRAINING])

@@ -1,4 +1,4 @@
-"""What an export is worth: the same translations with stock fairseq and with CTranslate2, or no file at all."""
+"""An export translates as its checkpoint does, in stock fairseq and in CTranslate2, or writes no file at all."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import PLUGIN, TO_DECODE, Corpus, Training, hypotheses, run, start, weights_of
+from commands import GREEDY, PLUGIN, TO_DECODE, Corpus, MakeOnce, Training, fork, hypotheses, run, start, weights_of
 from fairseq.sequence_generator import SequenceGenerator
 from safetensors.torch import load_file
 
@@ -20,37 +20,42 @@ from weightdistill import checkpoint, files
 from weightdistill.decoding.engines import CTranslate2Engine, Search, translate
 from weightdistill.errors import DistillationError
 
-GENERATE = ["--gen-subset", "test", "--beam", 1, "--cpu", "--required-batch-size-multiple", 1]
-
 
 @pytest.fixture(scope="session")
-def exported(tiny: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tiny: Training, make_once: MakeOnce) -> Path:
     """The tiny student in every format: tiny.pt, tiny.ct2/ and tiny.safetensors."""
-    output = tmp_path_factory.mktemp("exported") / "tiny.pt"
-    printed = run(
-        *("weightdistill", "export", tiny.last, "--output", output, "--batches", 2),
-        *("--ctranslate2", output.with_suffix(".ct2"), "--safetensors", output.with_suffix(".safetensors")),
-    )
-    assert "largest difference of a logit" in printed
-    assert all(f"wrote {output.with_suffix(ending)}" in printed for ending in (".pt", ".ct2", ".safetensors"))
-    return output
+
+    def write(folder: Path) -> None:
+        formats = {"output": "tiny.pt", "ctranslate2": "tiny.ct2", "safetensors": "tiny.safetensors"}
+        options = [word for format_, name in formats.items() for word in (f"--{format_}", folder / name)]
+        printed = run("weightdistill", "export", tiny.last, "--batches", 2, *options)
+        assert "largest difference of a logit" in printed
+        assert all(f"wrote {folder / name}" in printed for name in formats.values())
+
+    return make_once("exported", write) / "tiny.pt"
 
 
 @pytest.fixture(scope="session")
-def translations(data: Path, exported: Path) -> dict[int, tuple[float, str]]:
+def translations(data: Path, exported: Path, make_once: MakeOnce) -> dict[int, tuple[float, str]]:
     """Greedy translations of the exported student by stock fairseq-generate, which knows nothing of the plugin."""
-    return hypotheses(run("fairseq-generate", data, "--path", exported, *TO_DECODE, *GENERATE))
+
+    def generate(folder: Path) -> None:
+        printed = run("fairseq-generate", data, "--path", exported, *TO_DECODE, *GREEDY)
+        (folder / "printed").write_text(printed, encoding="utf-8")
+
+    return hypotheses((make_once("translations", generate) / "printed").read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow
 def test_the_export_translates_as_the_phase_1_checkpoint_does(
     data: Path, corpus: Corpus, tiny: Training, translations: dict[int, tuple[float, str]]
 ) -> None:
-    generated = hypotheses(run("fairseq-generate", data, "--user-dir", PLUGIN, "--path", tiny.last, *GENERATE))
+    generated = hypotheses(run("fairseq-generate", data, "--user-dir", PLUGIN, "--path", tiny.last, *GREEDY))
     assert generated.keys() == translations.keys() == set(range(len(corpus.sentences("test"))))
     for number, (score, pieces) in translations.items():
-        assert generated[number] == (pytest.approx(score, abs=1e-3), pieces)
-    assert len({pieces for _, pieces in translations.values()}) > 5, "the student says the same to everything"
+        assert generated[number][0] == pytest.approx(score, abs=1e-3)
+        assert generated[number][1] == pieces
+    assert len({pieces for _, pieces in translations.values()}) > 5, "the student translates everything alike"
 
 
 @pytest.mark.slow
@@ -58,8 +63,9 @@ def test_ctranslate2_translates_as_fairseq_does(
     corpus: Corpus, exported: Path, translations: dict[int, tuple[float, str]]
 ) -> None:
     engine = CTranslate2Engine(exported.with_suffix(".ct2"), threads=1)
-    found = translate(engine, [sentence.split() for sentence in corpus.sentences("test")], Search(beam=1))
-    assert [" ".join(pieces) for pieces in found] == [translations[number][1] for number in range(len(found))]
+    translated = translate(engine, [sentence.split() for sentence in corpus.sentences("test")], Search(beam=1))
+    expected = [translations[number][1] for number in range(len(translations))]
+    assert [" ".join(pieces) for pieces in translated] == expected
 
 
 @pytest.mark.slow
@@ -70,7 +76,7 @@ def test_safetensors_hold_the_exported_weights(exported: Path) -> None:
     assert all(torch.equal(weight, expected[name]) for name, weight in weights.items())
 
 
-def test_the_export_is_plain_and_says_where_it_comes_from(exported: Path, tiny: Training, teacher: Path) -> None:
+def test_the_export_is_plain_and_names_its_sources(exported: Path, tiny: Training, teacher: Path) -> None:
     state = checkpoint.read(exported)
     assert checkpoint.plain(state["cfg"]) == state["cfg"]
     config = checkpoint.model_config(state)
@@ -100,20 +106,26 @@ def test_weights_are_generated_once_for_all_decoding_steps(
     state = checkpoint.read(tiny.last)
     task = translation_task(state, data, "tiny")
     model: Any = load_model(checkpoint.model_config(state), state["model"], task, "tiny").train()
-    calls: list[None] = []
+    calls = 0
     forward = model.generator.forward
-    monkeypatch.setattr(model.generator, "forward", lambda: calls.append(None) or forward())
+
+    def counted() -> Any:
+        nonlocal calls
+        calls += 1
+        return forward()
+
+    monkeypatch.setattr(model.generator, "forward", counted)
     model.eval()
     tokens = torch.tensor([[4, 5, 6, 7, task.source_dictionary.eos()]])
     inputs = {"src_tokens": tokens, "src_lengths": torch.tensor([5])}
     longer = SequenceGenerator([model], task.target_dictionary, beam_size=2, min_len=12, max_len_b=14)
-    found = longer.generate([model], {"net_input": inputs})
-    assert len(found[0][0]["tokens"]) >= 12
-    assert len(calls) == 1
+    sentences = longer.generate([model], {"net_input": inputs})
+    assert len(sentences[0][0]["tokens"]) >= 12
+    assert calls == 1
     model.train()
     model(**inputs, prev_output_tokens=tokens)
     model(**inputs, prev_output_tokens=tokens)
-    assert len(calls) == 3, "each training forward generates its own weights"
+    assert calls == 3, "each training forward generates the weights anew"
 
 
 @pytest.mark.parametrize("wrong", [1e-3, float("nan")])
@@ -152,7 +164,7 @@ def test_an_export_does_not_overwrite_what_it_reads_or_writes(tiny: Training, tm
     assert tiny.last.read_bytes() == before and not list(tmp_path.iterdir())
 
 
-def test_an_older_checkpoint_whose_teachers_data_moved(tiny: Training, tmp_path: Path) -> None:
+def test_an_older_checkpoint_is_exported_after_the_teachers_data_moved(tiny: Training, tmp_path: Path) -> None:
     state = checkpoint.read(tiny.last)
     state["cfg"]["model"].teacher_data = str(tmp_path / "moved")
     assert state["cfg"]["model"].generator_layer_init == "middle"
@@ -161,7 +173,7 @@ def test_an_older_checkpoint_whose_teachers_data_moved(tiny: Training, tmp_path:
     assert export(tmp_path / "last.pt", tmp_path / "tiny.pt").largest_difference < 1e-5
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tiny: Training, tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_else_is_not_overwritten(tiny: Training, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "model.bin").touch()
@@ -191,7 +203,7 @@ def test_a_teacher_that_has_moved_is_found_beside_the_checkpoint_or_where_it_is_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ctranslate2", "fairseq"])
-def test_a_distilled_corpus_is_what_its_teacher_says_whatever_is_killed(
+def test_a_distilled_corpus_is_the_teachers_translations_even_after_a_kill(
     corpus: Corpus, teacher: Path, tmp_path: Path, engine: str
 ) -> None:
     model = tmp_path / "model.pt"
@@ -207,7 +219,7 @@ def test_a_distilled_corpus_is_what_its_teacher_says_whatever_is_killed(
         *("--reference", corpus.pieces / "train.bb", "--output", tmp_path / "out", "--shards", 3, "--threads", 1),
         *("--beam", 3, "--n-best", 3, "--select", "chrf"),
     ]
-    run(*command, "--only", 1)
+    fork(*command, "--only", 1)
     assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["1-of-3.jsonl"]
     process = start(*command)
     while not (tmp_path / "out" / "shards" / "0-of-3.jsonl").exists():
@@ -220,11 +232,11 @@ def test_a_distilled_corpus_is_what_its_teacher_says_whatever_is_killed(
     report = json.loads((tmp_path / "out" / "distilled.json").read_text(encoding="utf-8"))
     assert report["sentences"] == 300 == report["kept"] + sum(report["left_out"].values())
     assert f"{report['kept']} of 300 sentences translated" in printed and report["engine"] == engine
-    run(*command, "--output", tmp_path / "once", "--shards", 1)
+    fork(*command, "--output", tmp_path / "once", "--shards", 1)
     for name in ("source", "target"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
     shutil.copytree(corpus.data, tmp_path / "data")
     words = tmp_path / "data" / "dict.bb.txt"
     words.write_text(words.read_text(encoding="utf-8").replace("w", "v", 1), encoding="utf-8")
-    printed = run(*command, "--output", tmp_path / "other", "--data", tmp_path / "data", fails=True)
+    printed = fork(*command, "--output", tmp_path / "other", "--data", tmp_path / "data", fails=True)
     assert ("lacks the word 'v" if engine == "ctranslate2" else "target dictionary of teacher") in printed

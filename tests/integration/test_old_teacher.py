@@ -1,4 +1,4 @@
-"""A teacher of an older fairseq: settings in a Namespace, q, k and v in one matrix, norms by number, no tied output."""
+"""A teacher of an older fairseq: settings in a Namespace, q, k and v in one matrix, numbered norms, no tied output."""
 
 from argparse import Namespace
 from pathlib import Path

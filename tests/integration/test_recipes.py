@@ -1,4 +1,4 @@
-"""The recipes' data, from what is published to what is trained on, and every command of each recipe."""
+"""The recipes: their data, from the published archives to the training text, and every command of each."""
 
 import gzip
 import io
@@ -61,8 +61,8 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
     pairs = list(zip(lines(raw / "train.zh"), lines(raw / "train.en"), strict=True))
     assert len(pairs) > 3000
 
-    # of several files each is aligned with its own, whatever order the folder lists them in; and the LDC's own form:
-    # traditional characters, segments that alignments join
+    # Several files are paired by name, in whatever order the folder lists them. The LDC's format has traditional
+    # characters, and segments that alignments join.
     (folder / "corpora.tsv").write_text(
         "train\tpart*.zh\tpart*.en\tUTF-8\nmagazine\tzh.sgm\ten.sgm\tCP950\tlinks.sgm\n", encoding="utf-8"
     )
@@ -79,8 +79,8 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
                 "".join(f"{pair[side]}\n" for pair in part), encoding="utf-8"
             )
     run(*HERE, *collect)
-    found = set(zip(lines(raw / "train.zh"), lines(raw / "train.en"), strict=True))
-    assert found == {*pairs[:3000], ("我们 说 汉语 。", "We speak Chinese .")}
+    collected = set(zip(lines(raw / "train.zh"), lines(raw / "train.en"), strict=True))
+    assert collected == {*pairs[:3000], ("我们 说 汉语 。", "We speak Chinese .")}
     text = (folder / "partx.en").read_text(encoding="utf-8")
     (folder / "partx.en").write_text(text + "one more\n", encoding="utf-8")
     assert re.search(r"partx\.zh ends after 500 and .*partx\.en does not", run(*HERE, *collect, fails=True))
@@ -90,7 +90,7 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
     assert "train: 6 Chinese files but 5 English ones; fix" in run(*HERE, *collect, fails=True)
     (folder / "corpora.tsv").write_text("train\ttrain.zh\ttrain.en\tUTF-8\n", encoding="utf-8")
 
-    # the source in one encoding, the references in another
+    # source and references have different encodings
     sets = (folder / "sets.tsv").read_text()
     (folder / "sets.tsv").write_text("".join(f"{line}\tGB18030,latin-1\n" for line in sets.splitlines()))
     last = folder / "MT08-ref.4.sgm"
@@ -102,7 +102,7 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
         (folder / "MT03-ref.2.sgm").read_text().replace("<seg id=7>", "<seg id=700>")
     )
     assert "segment '7' is in the source, but not in the reference '2'" in run(*HERE, *collect, fails=True)
-    # what was gathered before the failure is kept, unless one of its files was replaced
+    # what was gathered before the failure is kept, unless one of its files has changed
     gathered = "collected/train.zh and "
     assert gathered not in run(*HERE, *collect, fails=True)
     for language in ("zh", "en"):
@@ -128,14 +128,14 @@ def test_romanian_letters_have_one_form_and_test_sets_lose_nothing(tmp_path: Pat
     assert lines(raw / "newstest2016.ro") == ["Știința și", "Știința și", "scurt"]
     assert lines(raw / "newstest2016.en.original")[0] == "One » two"
 
-    # carriage returns are no ends of lines, and what is no text is named by its line
+    # carriage returns do not end lines; a line that is not UTF-8 is named
     (local / "valid.en").write_bytes(b"One\rtwo\r\nthree\nfour\n")
     run(*HERE, *download, "--local", local)
     assert [line.split() for line in lines(raw / "valid.en")] == [["One", "two"], ["three"], ["four"]]
     (local / "valid.ro").write_bytes(b"one\n\xff\nthree\n")
     assert "valid.ro: line 2 is not UTF-8; convert" in run(*HERE, *download, "--local", local, fails=True)
 
-    # metrics that read the source get what its publisher wrote
+    # metrics that read the source get the published text
     original = ["bash", "-c", f"source {ROOT}/scripts/common.sh; original {raw}/valid.en; original {raw}/train.en"]
     assert run(*HERE, *original).split() == [f"{raw}/valid.en.original", f"{raw}/train.en"]
 
@@ -242,15 +242,15 @@ def test_published_archives_are_downloaded_and_become_text(recipe: str, tmp_path
                 archive.addfile(header, io.BytesIO(content))
     if recipe == "wmt16-en-ro":
         (served / "en-ro.tmx.gz").write_bytes(gzip.compress(MEMORY.encode()))
-    # the script itself, with these archives' checksums and addresses
+    # the script itself, with the checksums and addresses of these archives
     script = (EXPERIMENTS / recipe / "download.sh").read_text(encoding="utf-8")
-    for archive in served.iterdir():
-        script, found = re.subn(
-            rf"[0-9a-f]{{64}}( \\\n\s+)http\S*/{archive.name}\n",
-            lambda match, archive=archive: f"{files.fingerprint(archive)}{match[1]}file://{archive}\n",
+    for path in served.iterdir():
+        script, count = re.subn(
+            rf"[0-9a-f]{{64}}( \\\n\s+)http\S*/{path.name}\n",
+            rf"{files.fingerprint(path)}\g<1>file://{path}\n",
             script,
         )
-        assert found == 1
+        assert count == 1
     (project / "experiments" / recipe).mkdir(parents=True)
     (project / "scripts").symlink_to(ROOT / "scripts")
     download = project / "experiments" / recipe / "download.sh"
@@ -271,7 +271,7 @@ def test_published_archives_are_downloaded_and_become_text(recipe: str, tmp_path
     assert {path.name for path in archives.iterdir()} == {"sacrebleu", *(path.name for path in served.iterdir())}
 
 
-def test_a_recipe_that_there_is_not(tmp_path: Path) -> None:
+def test_an_unknown_recipe_is_refused(tmp_path: Path) -> None:
     printed = run(*HERE, ROOT / "scripts/reproduce.sh", "wmt99", "--output", tmp_path, fails=True)
     assert "experiments/wmt99/config.yaml; see --help for the recipes" in printed
     printed = run(*HERE, ROOT / "scripts/reproduce.sh", "tatoeba-de-en", "--output", tmp_path, fails=True)

@@ -1,4 +1,4 @@
-"""A training that is killed at any point resumes to the weights of one that was not, and with its teachers only."""
+"""A killed training resumes, with the same teachers only, and ends with the weights of an unbroken one."""
 
 import shutil
 import time
