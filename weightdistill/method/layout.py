@@ -9,10 +9,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from weightdistill.errors import DistillationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Axis(Enum):
@@ -147,7 +149,7 @@ def is_copy(name: str) -> bool:
     return _COPIES.fullmatch(name) is not None
 
 
-def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def canonical(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
     """Convert a Transformer state of any fairseq version to current names.
 
     Renames old layer norms and output embeddings, splits ``in_proj_weight`` (3·E, E) and ``in_proj_bias`` (3·E,) into

@@ -5,11 +5,13 @@ Knows neither the values of weights nor fairseq's options.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from weightdistill.errors import DistillationError
 from weightdistill.method.layout import require_known
+
+if TYPE_CHECKING:  # settings of experiments need shapes, but no torch, whose import takes more than a second
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class TransformerShape:
     decoder: StackShape
 
     @classmethod
-    def of(cls, state: Mapping[str, Tensor], encoder_heads: int, decoder_heads: int) -> "TransformerShape":
+    def of(cls, state: "Mapping[str, Tensor]", encoder_heads: int, decoder_heads: int) -> "TransformerShape":
         """Read the shape from a canonical state. The state does not contain the numbers of heads.
 
         Raises:
