@@ -22,7 +22,7 @@ def source(corpus: Corpus, tmp_path: Path) -> Path:
 
 def test_fairseq_validate_takes_the_phase_1_checkpoint(data: Path, tiny: Training) -> None:
     command = ["fairseq-validate", data, "--user-dir", PLUGIN, "--task", "distillation", "--path", tiny.last]
-    printed = fork(
+    printed = run(
         *command, "--valid-subset", "valid", "--max-tokens", 400, "--cpu", "--required-batch-size-multiple", 1
     )
     assert "valid on 'valid' subset" in printed and "nll_loss" in printed
@@ -45,15 +45,15 @@ def test_translate_evaluate_and_benchmark(
     data: Path, tiny: Training, teacher: Path, source: Path, tmp_path: Path
 ) -> None:
     output, scores, speeds = tmp_path / "output", tmp_path / "scores.json", tmp_path / "speeds.json"
-    run("weightdistill", "translate", tiny.last, "--input", source, "--output", output, "--threads", 1)
+    fork("weightdistill", "translate", tiny.last, "--input", source, "--output", output, "--threads", 1)
     lines = output.read_text(encoding="utf-8").split("\n")
     assert len(lines) == 4 and lines[0] and not lines[1] and lines[2] and not lines[3]
 
-    run("weightdistill", "evaluate", output, "--reference", output, "--json", scores)
+    fork("weightdistill", "evaluate", output, "--reference", output, "--json", scores)
     assert json.loads(scores.read_text(encoding="utf-8"))["systems"][0]["chrf"]["score"] == pytest.approx(100)
 
     command = ["weightdistill", "benchmark", teacher, tiny.last, "--data", data, "--input", source]
-    run(*command, "--batch-size", 2, "--repetitions", 1, "--sentences", 1, "--threads", 1, "--json", speeds)
+    fork(*command, "--batch-size", 2, "--repetitions", 1, "--sentences", 1, "--threads", 1, "--json", speeds)
     measured = json.loads(speeds.read_text(encoding="utf-8"))["speeds"]
     assert len(measured) == 2
 

@@ -61,6 +61,10 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
     pairs = list(zip(lines(raw / "train.zh"), lines(raw / "train.en"), strict=True))
     assert len(pairs) > 3000
 
+    # fewer test sets from here on: each starts the word segmenter anew
+    sets = [line for line in lines(folder / "sets.tsv") if line.startswith(("valid", "MT03", "MT08"))]
+    (folder / "sets.tsv").write_text("".join(f"{line}\n" for line in sets), encoding="utf-8")
+
     # Several files are paired by name, in whatever order the folder lists them. The LDC's format has traditional
     # characters, and segments that alignments join.
     (folder / "corpora.tsv").write_text(
@@ -91,8 +95,7 @@ def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
     (folder / "corpora.tsv").write_text("train\ttrain.zh\ttrain.en\tUTF-8\n", encoding="utf-8")
 
     # source and references have different encodings
-    sets = (folder / "sets.tsv").read_text()
-    (folder / "sets.tsv").write_text("".join(f"{line}\tGB18030,latin-1\n" for line in sets.splitlines()))
+    (folder / "sets.tsv").write_text("".join(f"{line}\tGB18030,latin-1\n" for line in sets), encoding="utf-8")
     last = folder / "MT08-ref.4.sgm"
     last.write_bytes(last.read_bytes().replace(b"</seg>", b" Jos\xe9</seg>", 1))
     run(*HERE, *collect)

@@ -1,6 +1,6 @@
-"""The quick start as a user runs it, and the bar that its students have to reach; and a recipe in miniature.
+"""The quick start as a user runs it, and the quality that its students must reach; and a recipe in miniature.
 
-Each takes both cores of a small machine: tests of one file run one after the other.
+Each takes both cores of a small machine.
 """
 
 import csv
@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*command: object, output: Path) -> str:
+    """Run a script to its end with this interpreter's environment; both of its outputs together."""
     result = subprocess.run(
         [str(word) for word in command],
         env={**os.environ, "WEIGHTDISTILL_VENV": str(Path(sys.executable).parents[1]), "QUICKSTART_DIR": str(output)},
@@ -37,7 +38,7 @@ def quickstart(output: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_text_becomes_a_table_and_a_second_run_repeats_nothing(tmp_path):
+def test_text_becomes_a_table_and_a_second_run_repeats_nothing(tmp_path: Path) -> None:
     quickstart(tmp_path)
     check_table(tmp_path)
     check_second_run(tmp_path)
@@ -50,7 +51,7 @@ def test_text_becomes_a_table_and_a_second_run_repeats_nothing(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_recipe_runs_whole_in_miniature(tmp_path):
+def test_a_recipe_runs_whole_in_miniature(tmp_path: Path) -> None:
     printed = run(ROOT / "scripts/reproduce.sh", "wmt16-en-ro", "--smoke", "--output", tmp_path, output=tmp_path)
     assert "TINY, the paper" in printed and "BLEU as in the paper" in printed
     scores = list(csv.DictReader((tmp_path / "results/scores.csv").read_text().splitlines()))
@@ -64,7 +65,7 @@ def test_a_recipe_runs_whole_in_miniature(tmp_path):
     assert "the average of 5 checkpoints" in (tmp_path / "logs/average-students/kd-tiny-1.log").read_text()
 
 
-def check_table(tmp_path):
+def check_table(tmp_path: Path) -> None:
     results = json.loads((tmp_path / "results/results.json").read_text())
     rows = {row["method"]: row for row in results["rows"]}
     bleu = {method: row["scores"]["test"]["bleu"]["mean"] for method, row in rows.items()}
@@ -79,7 +80,7 @@ def check_table(tmp_path):
             assert rows[method]["speed"][engine]["1"]["ratio"]["median"] > 1.2
 
 
-def check_second_run(tmp_path):
+def check_second_run(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
     printed = quickstart(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == before
@@ -90,18 +91,19 @@ def check_second_run(tmp_path):
     assert len(pictures) == 5 and all((tmp_path / "results" / picture).exists() for picture in pictures)
 
 
-def check_sweep(experiment, tmp_path):
-    (experiment / "sweeps/starts.txt").write_text("# Which start?\nstudent\nstudent --student-init middle:select\n")
+def check_sweep(experiment: Path, tmp_path: Path) -> None:
+    variants = ["# Which start?", "student --max-update 60", "student --max-update 60 --student-init middle:select"]
+    (experiment / "sweeps/starts.txt").write_text("".join(f"{line}\n" for line in variants))
     options = ("--experiment", experiment, "--name", "starts", "--work", tmp_path)
     run(ROOT / "experiments/sweep.sh", *options, output=tmp_path)
     head, *lines = (experiment / "results/starts.tsv").read_text().splitlines()
     assert head.split("\t") == ["options", "update 0", "update 500", "after 1 epochs", "nll_loss"]
     (_, *random), (_, *copied) = (line.split("\t") for line in lines)
     assert float(copied[2]) < float(random[2]) < float(random[0])
-    assert random[1] == "", "an epoch of the toy has fewer than 500 updates"
+    assert random[1] == "", "there are fewer than 500 updates"
 
 
-def check_engines(experiment, tmp_path):
+def check_engines(experiment: Path, tmp_path: Path) -> None:
     printed = run(ROOT / "experiments/engines.sh", "--experiment", experiment, "--work", tmp_path, output=tmp_path)
     equal, sentences = map(int, re.findall(r"equal translations: (\d+) of (\d+)", printed)[0])
     assert equal >= 0.99 * sentences
