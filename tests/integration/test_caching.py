@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from building import Built, student
 from commands import Corpus, MakeOnce, fork, phase1, run
-from test_distilling import Built, student
 
 from weightdistill import checkpoint, files
 from weightdistill.distillation.teacher_cache import TeacherCache

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fairseq import options
@@ -19,7 +20,7 @@ from fairseq_plugins.tasks.distillation import DistillationTask
 from weightdistill.errors import DistillationError
 
 
-def actions(*owners: type) -> dict[str, argparse.Action]:
+def actions(*owners: Any) -> dict[str, argparse.Action]:
     """The options that fairseq takes for a task, criterion or model, with their flags."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     for owner in owners:

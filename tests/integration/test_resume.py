@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import PHASE1_UPDATES, Training, run, start, weights_of
+from building import Built, student
+from commands import PHASE1_UPDATES, MakeOnce, Training, fork, run, start, weights_of
 from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
-from test_distilling import Built, student
 
 from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
@@ -53,22 +53,10 @@ def test_a_training_killed_twice_ends_with_the_weights_of_an_unbroken_one(tiny: 
     assert not list(folder.glob("*.tmp"))
 
 
-@pytest.fixture(scope="module")
-def two_updates(data: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def two_updates(data: Path, teacher: Path, make_once: MakeOnce) -> Path:
     """The folder of a student's training that stopped after two updates."""
-    folder = tmp_path_factory.mktemp("two-updates")
-    run(*student(data, folder, teacher, "--max-update", 2))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def second(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another teacher."""
-    state = checkpoint.read(teacher)
-    state["model"] = {name: weight * 1.01 for name, weight in state["model"].items()}
-    path = tmp_path_factory.mktemp("second") / "second.pt"
-    checkpoint.write(state, path)
-    return path
+    return make_once("two_updates", lambda folder: fork(*student(data, folder, teacher, "--max-update", 2)))
 
 
 def resumed(command: list[object]) -> int:
@@ -87,32 +75,32 @@ def test_a_training_resumes_with_the_same_teacher_wherever_its_file_is(
 
 
 def test_a_training_does_not_resume_with_other_teachers(
-    data: Path, teacher: Path, second: Path, two_updates: Path
+    data: Path, teacher: Path, second_teacher: Path, two_updates: Path
 ) -> None:
     last = two_updates / "checkpoint_last.pt"
-    before, after = (f"{path} \\(SHA-256 {files.fingerprint(path)}\\)" for path in (teacher, second))
+    before, after = (f"{path} \\(SHA-256 {files.fingerprint(path)}\\)" for path in (teacher, second_teacher))
     with pytest.raises(DistillationError, match=f"^{last} was trained with {before}, but this .* has {after}; give"):
-        resumed(student(data, two_updates, second))
+        resumed(student(data, two_updates, second_teacher))
     with pytest.raises(DistillationError, match=f"was trained with {before}, but this training has {before}, {after};"):
-        resumed(student(data, two_updates, f"{teacher},{second}"))
+        resumed(student(data, two_updates, f"{teacher},{second_teacher}"))
 
 
 def test_other_teachers_may_go_on_from_the_weights_of_a_training(
-    data: Path, second: Path, two_updates: Path, tmp_path: Path
+    data: Path, second_teacher: Path, two_updates: Path, tmp_path: Path
 ) -> None:
     reset = ["--reset-optimizer", "--reset-lr-scheduler", "--reset-dataloader", "--reset-meters"]
-    assert resumed(student(data, two_updates, second, *reset)) == 0
+    assert resumed(student(data, two_updates, second_teacher, *reset)) == 0
     last = two_updates / "checkpoint_last.pt"
-    assert resumed(student(data, tmp_path, second, "--finetune-from-model", last)) == 0
+    assert resumed(student(data, tmp_path, second_teacher, "--finetune-from-model", last)) == 0
 
 
 @pytest.mark.slow
-def test_phase_1_does_not_resume_with_another_teacher(tiny: Training, second: Path, teacher: Path) -> None:
-    command = [second if part == teacher else part for part in tiny.command]
-    last_line = run(*command, fails=True).splitlines()[-1]
+def test_phase_1_does_not_resume_with_another_teacher(tiny: Training, second_teacher: Path, teacher: Path) -> None:
+    command = [second_teacher if part == teacher else part for part in tiny.command]
+    last_line = fork(*command, fails=True).splitlines()[-1]
     assert "DistillationError: " in last_line
     assert f"was trained with {teacher} (SHA-256 {files.fingerprint(teacher)}), but" in last_line
-    assert f"has {second} (SHA-256 {files.fingerprint(second)}); give the former" in last_line
+    assert f"has {second_teacher} (SHA-256 {files.fingerprint(second_teacher)}); give the former" in last_line
 
 
 def test_a_student_that_was_trained_with_another_criterion_is_still_validated(

@@ -203,7 +203,8 @@ def test_two_nodes_train_as_one_with_half_the_update_frequency_and_resume(
     def train(name: str, updates: int, launched: Sequence[object], on_nodes: Sequence[object]) -> str:
         stage = [ROOT / "scripts/phase1.sh", "--data", data, "--teacher", teacher, "--output", tmp_path / name, "--"]
         venv = f"WEIGHTDISTILL_VENV={BIN.parent}"
-        return run("env", venv, *launched, *stage, *options, *on_nodes, "--max-update", updates)
+        run("env", venv, *launched, *stage, *options, *on_nodes, "--max-update", updates)
+        return (tmp_path / name / "train.log").read_text(encoding="utf-8")
 
     log = train("two", 4, launched, on_nodes)
     assert all(f"distributed init (rank {rank}): env://" in log for rank in (0, 1))
