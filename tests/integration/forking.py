@@ -32,7 +32,11 @@ def run_forked(arguments: Sequence[str], environment: Mapping[str, str], files: 
     """
     process = _CONTEXT.Process(target=_run, args=(list(arguments), dict(environment), files, folder or Path.cwd()))
     process.start()
-    process.join()
+    try:
+        process.join()
+    finally:
+        process.kill()  # where the test ran into its time limit; otherwise the process has ended
+        process.join()
     code = process.exitcode
     process.close()
     assert code is not None
