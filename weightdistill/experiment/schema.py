@@ -235,7 +235,10 @@ class Settings:
         return asdict(self)
 
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal digits, of all that influences results: not titles, notes and the machine's GPUs."""
+        """SHA-256, in hexadecimal digits, of all that influences results.
+
+        Titles, notes, the size of the data, which only the plan reads, and the machine's GPUs do not.
+        """
         settings = {name: value for name, value in self.as_dict().items() if name not in _OF_THE_EXPERIMENT_ALONE}
         settings["methods"] = {
             name: {key: value for key, value in method.items() if key not in _OF_THE_REPORT_ALONE}
@@ -244,5 +247,5 @@ class Settings:
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-_OF_THE_EXPERIMENT_ALONE = {"title", "description", "gpus"}
+_OF_THE_EXPERIMENT_ALONE = {"title", "description", "size", "gpus"}
 _OF_THE_REPORT_ALONE = {"title", "group", "variant", "note"}

@@ -5,6 +5,7 @@ so that no reader has a default of its own. Knows no files of results and no mod
 """
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -92,8 +93,9 @@ def resolve(values: Mapping[str, Any]) -> Settings:
     for name, part in _PARTS_BY_NAME.items():
         container[name] = {key: part(**value) for key, value in container[name].items()}
     settings = Settings(**container)
+    _require_of_experiment(settings)
     _complete(settings)
-    _require_consistent(settings)
+    _require_of_methods(settings)
     return settings
 
 
@@ -109,31 +111,46 @@ def _complete(settings: Settings) -> None:
         method.students = method.students or dict(settings.students)
 
 
-def _require_consistent(settings: Settings) -> None:
-    def choice(name: str, value: object, choices: Sequence[str]) -> None:
-        if value not in choices:
-            raise DistillationError(
-                f"{name} must be one of {', '.join(choices)}, but is {value!r}{_nearest(value, choices)}"
-            )
-
+def _require_of_experiment(settings: Settings) -> None:
+    """Check what the experiment says, before methods take it over."""
+    evaluation = settings.evaluation
     for name in settings.evaluated:
-        choice("evaluated", name, ["valid", *settings.tests])
-    for name in settings.evaluation.metrics.split():
-        choice("evaluation.metrics", name, list(METRICS))
-    choice("evaluation.test", settings.evaluation.test, list(TESTS))
+        _require_choice("evaluated", name, ["valid", *settings.tests])
+    for name in evaluation.metrics.split():
+        _require_choice("evaluation.metrics", name, list(METRICS))
+    for name, entries in (("evaluated", settings.evaluated), ("evaluation.metrics", evaluation.metrics.split())):
+        if not entries:
+            raise DistillationError(f"{name} must name at least one, but is empty")
+    if "comet" in evaluation.metrics.split() and not evaluation.comet:
+        raise DistillationError("evaluation.comet must name the checkpoint of a model, since comet is a metric")
+    _require_choice("evaluation.test", evaluation.test, list(TESTS))
     for preset in settings.paper:
-        choice("paper", preset, list(STUDENTS))
+        _require_choice("paper", preset, list(STUDENTS))
+    for name, corpus in settings.corpora.items():
+        if corpus.shards < 1:
+            raise DistillationError(f"corpora.{name}.shards must be at least 1, but is {corpus.shards}")
+    try:
+        settings.raw.format(experiment="", output="")
+    except (KeyError, IndexError, ValueError) as error:
+        raise DistillationError(
+            f"raw may name {{experiment}} and {{output}} in braces, and nothing else, but is {settings.raw!r}"
+        ) from error
+    _require_weights("distillation", settings.distillation.weight, settings.distillation.temperature)
+    _require_seeds("students", settings.students)
+
+
+def _require_of_methods(settings: Settings) -> None:
+    """Check the methods, complete as they are now, and what names them."""
     for name, method in settings.methods.items():
         where = f"methods.{name}"
         if not re.fullmatch(r"[a-z0-9+-]+", name) or name == "teacher":
             raise DistillationError(
                 f"{where}: a method's name must be of lower-case letters, digits, + and -, and not 'teacher'"
             )
-        choice(f"{where}.data", method.data, [REAL, *settings.corpora])
+        _require_choice(f"{where}.data", method.data, [REAL, *settings.corpora])
         if method.generator is not None:
-            choice(f"{where}.generator", method.generator, [NO_GENERATOR, *BUNDLES])
-        if not 0 <= (method.weight or 0) <= 1:
-            raise DistillationError(f"{where}.weight must be within [0, 1], but is {method.weight}")
+            _require_choice(f"{where}.generator", method.generator, [NO_GENERATOR, *BUNDLES])
+        _require_weights(where, method.weight or 0.0, method.temperature or 0.0)
         if method.cache is not None and method.temperature != settings.distillation.temperature:
             raise DistillationError(
                 f"{where}.temperature must be that of the cache, {settings.distillation.temperature:g} "
@@ -146,17 +163,29 @@ def _require_consistent(settings: Settings) -> None:
                     f"{' and '.join(method.stages)}; {'set' if method.generator is None else 'leave out'} its generator"
                 )
         _require_seeds(f"{where}.students", method.students)
-    _require_seeds("students", settings.students)
-    methods = list(settings.methods)
-    choice("timed", settings.timed, methods)
-    for name in settings.baselines:
-        choice("baselines", name, methods)
-    for method in settings.methods.values():
         for preset in method.students:
-            if preset not in (settings.methods[settings.timed].students or {}):
-                raise DistillationError(
-                    f"timed must be a method with a student of every preset, but {settings.timed} has none of {preset}"
-                )
+            _require_choice(f"{where}.students", preset, list(settings.students))
+    _require_choice("timed", settings.timed, list(settings.methods))
+    for name in settings.baselines:
+        _require_choice("baselines", name, list(settings.methods))
+    for preset in settings.students:
+        if preset not in settings.methods[settings.timed].students:
+            raise DistillationError(
+                f"timed must be a method with a student of every preset, but {settings.timed} has none of {preset}"
+            )
+
+
+def _require_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        hint = _nearest(value, choices)
+        raise DistillationError(f"{name} must be one of {', '.join(choices)}, but is {value!r}{hint}")
+
+
+def _require_weights(where: str, weight: float, temperature: float) -> None:
+    if not 0 <= weight <= 1:
+        raise DistillationError(f"{where}.weight must be within [0, 1], but is {weight}")
+    if not 0 < temperature < math.inf:
+        raise DistillationError(f"{where}.temperature must be positive and finite, but is {temperature}")
 
 
 def _require_seeds(where: str, students: Mapping[str, Any]) -> None:
@@ -164,7 +193,7 @@ def _require_seeds(where: str, students: Mapping[str, Any]) -> None:
         if preset not in STUDENTS:
             hint = _nearest(preset, list(STUDENTS))
             raise DistillationError(f"{where} must be of presets {', '.join(STUDENTS)}, but names {preset!r}{hint}")
-        if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
+        if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
             raise DistillationError(f"{where}.{preset} must be a list of seeds, such as [1, 2], but is {seeds!r}")
 
 
