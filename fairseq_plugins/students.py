@@ -18,13 +18,11 @@ from torch import nn
 from fairseq_plugins import compat, teachers
 from fairseq_plugins.teachers import Teacher
 from weightdistill.errors import DistillationError
-from weightdistill.method.shape import StackShape, TransformerShape, student_shape
+from weightdistill.method.shape import SHAPE_OPTIONS, StackShape, TransformerShape, student_shape
 from weightdistill.method.student_init import initial_student, require_known
 
 logger = logging.getLogger(__name__)
 
-# What fairseq calls the fields of a StackShape.
-_SHAPE_OPTIONS = {"layers": "layers", "width": "embed_dim", "ffn": "ffn_embed_dim", "heads": "attention_heads"}
 # These concern the shape, start or training of one model.
 _NOT_INHERITED = {
     "decoder_input_dim",
@@ -35,7 +33,7 @@ _NOT_INHERITED = {
     "decoder_layers_to_keep",
     "checkpoint_activations",
     "offload_activations",
-    *(f"{stack}_{option}" for stack in ("encoder", "decoder") for option in _SHAPE_OPTIONS.values()),
+    *(f"{stack}_{option}" for stack in ("encoder", "decoder") for option in SHAPE_OPTIONS.values()),
 }
 
 
@@ -80,7 +78,7 @@ def shape_of(args: Namespace, teacher: TransformerShape) -> TransformerShape:
     def stack(name: str) -> StackShape:
         fields = {
             field: int(getattr(args, f"{name}_{option}", getattr(getattr(start, name), field)))
-            for field, option in _SHAPE_OPTIONS.items()
+            for field, option in SHAPE_OPTIONS.items()
         }
         try:
             return StackShape(**fields)
@@ -93,7 +91,7 @@ def shape_of(args: Namespace, teacher: TransformerShape) -> TransformerShape:
 def shape_in(args: Namespace) -> TransformerShape:
     """Return the shape in the options of a completed architecture."""
     encoder, decoder = (
-        StackShape(**{field: int(getattr(args, f"{stack}_{option}")) for field, option in _SHAPE_OPTIONS.items()})
+        StackShape(**{field: int(getattr(args, f"{stack}_{option}")) for field, option in SHAPE_OPTIONS.items()})
         for stack in ("encoder", "decoder")
     )
     return TransformerShape(encoder, decoder)
@@ -104,7 +102,7 @@ def shape_options(shape: TransformerShape) -> dict[str, int]:
     return {
         f"{stack}_{option}": getattr(getattr(shape, stack), field)
         for stack in ("encoder", "decoder")
-        for field, option in _SHAPE_OPTIONS.items()
+        for field, option in SHAPE_OPTIONS.items()
     }
 
 

@@ -91,9 +91,9 @@ class Model:
             raise DistillationError(f"the layout does not know {name}")
         sizes = {Axis.SOURCE_VOCABULARY: self.vocabulary, Axis.TARGET_VOCABULARY: self.vocabulary}
         for stack in ("ENCODER", "DECODER"):
-            own: StackShape = getattr(self.shape, stack.lower())
-            sizes |= {Axis[f"{stack}_{axis}"]: own.width for axis in ("RESIDUAL", "GAIN", "HEADS")}
-            sizes[Axis[f"{stack}_FFN"]] = own.ffn
+            stack_shape: StackShape = getattr(self.shape, stack.lower())
+            sizes |= {Axis[f"{stack}_{axis}"]: stack_shape.width for axis in ("RESIDUAL", "GAIN", "HEADS")}
+            sizes[Axis[f"{stack}_FFN"]] = stack_shape.ffn
         return tuple(sizes[axis] for axis in meaning.weight_class.axes)
 
 

@@ -18,7 +18,7 @@ from weightdistill.errors import DistillationError
 from weightdistill.experiment.cost import Machine, Model, generator_cost
 from weightdistill.experiment.schema import NO_GENERATOR, REAL, Settings, SizeSettings
 from weightdistill.experiment.units import duration, size
-from weightdistill.method.shape import TEACHERS, TransformerShape, student_shape
+from weightdistill.method.shape import SHAPE_OPTIONS, TEACHERS, TransformerShape, student_shape
 from weightdistill.terminal import text_table
 
 EFFICIENCY = {"cpu": 0.75, "cuda": 0.25}
@@ -91,8 +91,9 @@ class Plan:
         largest = max(stage.memory for stage in self.stages)
         rows.append(["all, one after the other", "", "", "", duration(total[0]), size(largest), size(total[1])])
         heads = ["stage", "updates", "tokens each", "parameters", "time", "memory", "disk"]
-        speed = f"{self.machine.operations_per_second / 1e12:.2f}e12 operations a second"
-        return "\n".join([text_table(heads, rows), f"on {self.machine.devices} {self.machine.kind} with {speed}"])
+        devices = f"{self.machine.devices} GPUs" if self.machine.kind == "cuda" else "a CPU"
+        speed = f"{self.machine.operations_per_second / 1e12:.3g} TFLOP/s"
+        return "\n".join([text_table(heads, rows), f"on {devices} of {speed}"])
 
     def against(self, results: Mapping[str, Any]) -> list["Check"]:
         """The plan beside a run of it.
@@ -190,13 +191,14 @@ def _stages(settings: Settings, size: SizeSettings, machine: Machine) -> Iterato
     for name, method in settings.methods.items():
         running_teacher = teacher if method.weight and not method.cache else None
         for preset, seeds in method.students.items():
-            student = replace(teacher, shape=student_shape(preset, teacher.shape))
             for stage_name in method.stages:
+                options = _training_options(settings.stage_options(name, stage_name))
+                student = _student(options, preset, teacher)
                 generates = stage_name == "phase1" and method.generator != NO_GENERATOR
                 label = f"{name} {preset}" + (f", phase {stage_name[-1]}" if stage_name != "student" else "")
                 stage = _training(
                     label,
-                    _training_options(settings.stage_options(name, stage_name)),
+                    options,
                     size.tokens * epochs[method.data],
                     student,
                     machine,
@@ -293,25 +295,32 @@ def _teacher(options: Namespace, vocabulary: int) -> Model:
     sizes = {
         (stack, field): getattr(options, f"{stack}_{option}")
         for stack in ("encoder", "decoder")
-        for field, option in _SHAPE_OPTIONS.items()
+        for field, option in SHAPE_OPTIONS.items()
     }
     if preset not in TEACHERS and None in sizes.values():
         known = ", ".join(f"teacher_{name}" for name in TEACHERS)
         raise DistillationError(
             f"teacher's --arch must be one of {known}, or all sizes of both stacks be given, but it is {options.arch!r}"
         )
-    stacks = {}
-    for stack in ("encoder", "decoder"):
-        defaults = getattr(TEACHERS.get(preset, TEACHERS["base"]), stack)
-        given = {field: sizes[stack, field] for field in _SHAPE_OPTIONS if sizes[stack, field] is not None}
-        stacks[stack] = replace(defaults, **given)
+    shape = _shape(options, TEACHERS.get(preset, TEACHERS["base"]))
     tied = "decoder" if options.share_decoder_input_output_embed else "none"
     tied = "all" if options.share_all_embeddings else tied
-    return Model(TransformerShape(**stacks), vocabulary, tied, preset == "deep" or options.encoder_normalize_before)
+    return Model(shape, vocabulary, tied, preset == "deep" or options.encoder_normalize_before)
 
 
-_SHAPE_OPTIONS = {"layers": "layers", "width": "embed_dim", "ffn": "ffn_embed_dim", "heads": "attention_heads"}
-"""What fairseq calls the fields of a StackShape."""
+def _student(options: Namespace, preset: str, teacher: Model) -> Model:
+    """A student: its preset's shape, unless its options give another."""
+    return replace(teacher, shape=_shape(options, student_shape(preset, teacher.shape)))
+
+
+def _shape(options: Namespace, start: TransformerShape) -> TransformerShape:
+    """A shape with the sizes that options give."""
+    stacks = {}
+    for stack in ("encoder", "decoder"):
+        sizes = {field: getattr(options, f"{stack}_{option}") for field, option in SHAPE_OPTIONS.items()}
+        given = {field: size for field, size in sizes.items() if size is not None}
+        stacks[stack] = replace(getattr(start, stack), **given)
+    return TransformerShape(**stacks)
 
 
 def _training_options(text: str) -> Namespace:
@@ -319,7 +328,7 @@ def _training_options(text: str) -> Namespace:
     parser = _parser()
     parser.add_argument("--arch", default="transformer")
     for stack in ("encoder", "decoder"):
-        for option in _SHAPE_OPTIONS.values():
+        for option in SHAPE_OPTIONS.values():
             parser.add_argument(f"--{stack}-{option.replace('_', '-')}", type=int)
     for switch in ("share-all-embeddings", "share-decoder-input-output-embed", "encoder-normalize-before"):
         parser.add_argument(f"--{switch}", action="store_true")

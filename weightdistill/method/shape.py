@@ -1,6 +1,6 @@
 """Shapes of Transformers, with presets: teachers (base, big, deep), and students relative to any teacher.
 
-Knows neither the values of weights nor fairseq's options.
+Does not know the values of weights, and of fairseq only what its settings call the sizes.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +12,10 @@ from weightdistill.method.layout import require_known
 
 if TYPE_CHECKING:  # settings of experiments need shapes, but no torch, whose import takes more than a second
     from torch import Tensor
+
+
+SHAPE_OPTIONS = {"layers": "layers", "width": "embed_dim", "ffn": "ffn_embed_dim", "heads": "attention_heads"}
+"""The fields of a StackShape, and what a fairseq Transformer's settings call them behind `encoder_` and `decoder_`."""
 
 
 @dataclass(frozen=True)
