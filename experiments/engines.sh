@@ -17,14 +17,15 @@ need --experiment "$EXPERIMENT"; need --work "$WORK"
 RESULTS=$(cd "$EXPERIMENT" && pwd)/results/engines
 SETTINGS=$WORK/settings.json
 [[ -e $SETTINGS ]] || SETTINGS=$EXPERIMENT/config.yaml
-read -r SOURCE TARGET TEST < <(python - "$SETTINGS" <<'END'
+found=$(python - "$SETTINGS" <<'END'
 import sys
 from pathlib import Path
 from weightdistill.experiment.settings import read
 settings = read([Path(sys.argv[1])])
 print(settings.source, settings.target, settings.evaluated[0])
 END
-)
+) || die "the settings cannot be used: $SETTINGS"
+read -r SOURCE TARGET TEST <<< "$found"
 mkdir -p "$RESULTS"
 cd "$WORK"
 

@@ -114,7 +114,11 @@ wmt_set() {
     local side
     for side in "src $3" "ref $4"; do
         SACREBLEU=$1 sacrebleu --test-set "$2" --language-pair "$3-$4" --echo "${side% *}" \
-            | python -c 'import html, sys; sys.stdout.writelines(map(html.unescape, sys.stdin))' > "$5.${side#* }" \
+            | python -c '
+import sys
+from weightdistill.text.markup import unescape
+for line in sys.stdin:
+    print(" ".join(unescape(line).split()))' > "$5.${side#* }" \
             || die "sacrebleu cannot give $2; put its archive into $1, or text of yours into the folder that --local names"
     done
 }
@@ -161,9 +165,9 @@ train() {
     shift 2
     [[ -d $data ]] || die "$data: no such folder; --data needs a data-bin of prepare.sh or fairseq-preprocess"
     mkdir -p "$save"
-    # A run that was killed may have left its training at work; two in one folder would spoil each other.
+    # A run that was killed may have left its training running; two in one folder would spoil each other.
     exec 8> "$save/.lock"
-    flock --nonblock 8 || { echo "waiting for the training that is at work in $save"; flock 8; }
+    flock --nonblock 8 || { echo "waiting for the training that is running in $save"; flock 8; }
     # Resuming with other options, data or teachers would give a model that nothing describes.
     local option path paths files=("$data"/dict.* "$data"/train.*) described quoted
     for option in "$@"; do
@@ -218,7 +222,7 @@ experiment() {
     [[ $(snakemake --version) != 7.* ]] || quiet=()  # which knows no such parts of its output
     # A lock of our own: Snakemake's would outlive a run that was killed.
     exec 9> "$output/.lock"
-    flock --nonblock 9 || die "another run is at work in $output"
+    flock --nonblock 9 || die "another run is using $output"
     python -m weightdistill.experiment.progress --folder "$output" -- \
         snakemake "${quiet[@]}" --rerun-triggers mtime params input --rerun-incomplete --nolock \
         --snakefile "$ROOT/experiments/Snakefile" --directory "$output" "$@" \

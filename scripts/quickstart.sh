@@ -23,5 +23,5 @@ everything lies in $OUTPUT:
   results/             this table, results.json, and report.html with its pictures
   exported/SYSTEM/     model.pt, which stock fairseq-generate loads, and ctranslate2/
   evaluated/SYSTEM/    translations and scores
-  teacher/, students/, phase1/, phase2/   checkpoints; logs/ holds their logs
+  teacher/, students/, phase1/, phase2/   checkpoints, and train.log with the losses
 END

@@ -41,7 +41,8 @@ def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.errno not in _WRITE_ERRORS and str(error.filename) != str(temporary):
+        of_this_file = error.filename is None or str(error.filename) == str(temporary)
+        if not of_this_file or (error.filename is None and error.errno not in _WRITE_ERRORS):
             raise
         raise _cannot_write(path, error) from error
     finally:

@@ -111,7 +111,7 @@ rule benchmark:
             for name, value in vars(SETTINGS.benchmark).items()
         ),
     message:
-        "timing the decoding, with nothing else at work"
+        "timing the decoding, with nothing else running"
     shell:
         "{SCRIPTS:q}/benchmark.sh --input {params.pieces} --data prepared/data-bin --output benchmark {params.options} "
         "-- {params.models} &>> {log}"

@@ -63,4 +63,4 @@ rule publish:
     params:
         results=EXPERIMENT / "results",
     shell:
-        "mkdir -p {params.results:q}; cp {input} results/*.svg {params.results:q}"
+        "mkdir -p {params.results:q}; rm -f {params.results:q}/*.png {params.results:q}/*.svg; cp {input} results/*.svg {params.results:q}"

@@ -44,7 +44,7 @@ rule student:
         distillation=distillation_of,
         options=options_of("student"),
     message:
-        f"training the student {STUDENT}, logs/student-{STUDENT}.log"
+        f"training the student {STUDENT}, students/{STUDENT}/train.log"
     shell:
         "OMP_NUM_THREADS={threads} {SCRIPTS:q}/train_student.sh --data $(dirname {input.data}) "
         "--teacher {input.teacher} --output $(dirname {output}) --preset {wildcards.preset} {params.distillation} "
@@ -68,7 +68,7 @@ rule phase1:
         options=options_of("phase1"),
         stage=lambda wildcards: names.first_stage(SETTINGS, wildcards.method),
     message:
-        f"{STUDENT}, phase 1, logs/phase1-{STUDENT}.log"
+        f"{STUDENT}, phase 1, phase1/{STUDENT}/train.log"
     shell:
         "OMP_NUM_THREADS={threads} {SCRIPTS:q}/{params.stage} --data $(dirname {input.data}) --teacher {input.teacher} "
         "--output $(dirname {output}) --preset {wildcards.preset} {params.distillation} "
@@ -106,7 +106,7 @@ rule phase2:
         distillation=distillation_of,
         options=options_of("phase2"),
     message:
-        f"{STUDENT}, phase 2, logs/phase2-{STUDENT}.log"
+        f"{STUDENT}, phase 2, phase2/{STUDENT}/train.log"
     shell:
         "OMP_NUM_THREADS={threads} {SCRIPTS:q}/phase2.sh --data $(dirname {input.data}) --teacher {input.teacher} "
         "--student {input.student} --output $(dirname {output}) --preset {wildcards.preset} {params.distillation} "

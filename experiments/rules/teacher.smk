@@ -12,7 +12,7 @@ rule teacher:
     params:
         options=SETTINGS.teacher_options(),
     message:
-        "training the teacher, logs/teacher.log"
+        "training the teacher, teacher/train.log"
     shell:
         "OMP_NUM_THREADS={threads} {SCRIPTS:q}/train_teacher.sh --data prepared/data-bin --output teacher "
         "-- {params.options} &>> logs/teacher.log"

@@ -197,7 +197,7 @@ def _states(folder: Path) -> Iterator[tuple[str, State]]:
         try:
             if time.time() - file.stat().st_mtime < STALE_SECONDS:
                 yield str(file.parent.relative_to(folder)), State(**json.loads(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:  # the training has just ended
+        except (OSError, ValueError, TypeError):  # the training has just ended, or another version runs it
             continue
 
 
