@@ -105,8 +105,8 @@ def test_an_unfinished_cache_is_completed_and_a_complete_one_is_kept(
     [
         (["--temperature", 1], r"temperature must be that of the teacher cache \(2.0\), but is 1.0"),
         (["--matches", "distilbert"], "--matches needs the teacher itself, but there is a cache"),
-        (["--soft-loss", "mse"], "soft loss needs the teacher itself"),
-        (["--probability-shift"], "probability shift needs the teacher itself"),
+        (["--soft-loss", "mse"], "--soft-loss needs the teacher itself"),
+        (["--probability-shift"], "--probability-shift needs the teacher itself"),
     ],
     ids=str,
 )

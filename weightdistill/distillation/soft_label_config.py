@@ -103,21 +103,23 @@ class SoftLabelConfig:
     )
 
     def __post_init__(self) -> None:
-        require_settings(weight=self.distillation_weight, soft_loss=self.soft_loss)
-        require_temperature(self.temperature)
-        require_share(self.soft_share)
         for option in fields(self):
             choices, value = option.metadata.get("choices"), getattr(self, option.name)
             if choices and value is not None and value not in choices:
-                raise DistillationError(f"{_words(option.name)} must be one of {', '.join(choices)}, but is {value!r}")
+                raise DistillationError(f"{_flag(option.name)} must be one of {', '.join(choices)}, but is {value!r}")
+        require_settings(weight=self.distillation_weight)
+        require_temperature(self.temperature)
+        require_share(self.soft_share)
         for name in ("soft_top_k", "temperature_beta", "temperature_gamma"):
             if not 0 <= (value := getattr(self, name)) < math.inf:
-                raise DistillationError(f"{_words(name)} must be finite and at least 0, but is {value}")
+                raise DistillationError(f"{_flag(name)} must be finite and at least 0, but is {value}")
         if self.soft_loss == "mse" and self.soft_top_k:
-            raise DistillationError("soft loss mse compares all logits; leave out the soft top k, or use soft loss ce")
+            raise DistillationError(
+                "--soft-loss mse compares all logits; leave out --soft-top-k, or use --soft-loss ce"
+            )
         if self.soft_loss == "mse" and self.temperature_schedule != "constant":
             raise DistillationError(
-                "soft loss mse has no temperatures; leave out the temperature schedule, or use soft loss ce"
+                "--soft-loss mse has no temperatures; leave out --temperature-schedule, or use --soft-loss ce"
             )
 
     def require_end(self, updates: int) -> None:
@@ -148,7 +150,7 @@ class SoftLabelConfig:
         for name, value in _NEEDS_TEACHER.items():
             if getattr(self, name) != value:
                 raise DistillationError(
-                    f"{_words(name)} needs the teacher itself, but there is a cache of its predictions; leave out one "
+                    f"{_flag(name)} needs the teacher itself, but there is a cache of its predictions; leave out one "
                     "of them"
                 )
 
@@ -215,5 +217,5 @@ class SoftLabelConfig:
         return hardest(student, targets, self.soft_share, padding) if self.soft_share < 1 else None
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
