@@ -27,6 +27,8 @@ class System:
 
     row: Mapping[str, Any]
     """Its row of results.json."""
+    title: str
+    """The method's title."""
     group: str
     """Heading that it stands under."""
     variant: bool
@@ -38,11 +40,6 @@ class System:
     def method(self) -> str:
         """Name of the method in the settings."""
         return str(self.row["method"])
-
-    @property
-    def title(self) -> str:
-        """The method's title."""
-        return str(self.row["title"])
 
     @property
     def preset(self) -> str | None:
@@ -119,7 +116,7 @@ class Experiment:
         self.systems = []
         for row in results["rows"]:
             method = words.methods.get(row["method"]) or MethodSettings(title=row["title"])
-            self.systems.append(System(row, method.group or row["title"], method.variant, method.note))
+            self.systems.append(System(row, method.title, method.group or method.title, method.variant, method.note))
 
     @property
     def teacher(self) -> System:

@@ -256,7 +256,9 @@ def comparison(experiment: Experiment, best: System, others: Sequence[System]) -
             difference = experiment.difference(best, system, test)
             cells.append(Cell(figures(difference), best=difference.significant))
         lines.append(cells)
-    return Table(heads, lines, f"BLEU of {best.name}, minus theirs. Bold: significant (p < 0.05).")
+    return Table(
+        heads, lines, f"BLEU of {best.name} minus that of the system in the row. Bold: significant (p < 0.05)."
+    )
 
 
 def examples(experiment: Experiment, gathered: Mapping[str, Any]) -> dict[str, Any]:
@@ -296,7 +298,7 @@ def terms(experiment: Experiment) -> dict[str, str]:
     """Words of the field, and of this page."""
     methods = experiment.settings.methods.values()
     known = {preset.upper(): f"A student of {SHAPES[preset]}." for preset in experiment.presets if preset in SHAPES}
-    known["Seeds"] = "Trainings that differ in their random numbers alone. Scores are their mean ± standard deviation."
+    known["Seeds"] = "Runs that differ only in the random seed. Scores are their mean ± standard deviation."
     known["p"] = (
         f"From a paired {experiment.settings.evaluation.test} test over the sentences, the largest over the seeds; 1 "
         "where the seeds disagree on which system is better."

@@ -181,11 +181,21 @@ def quality_and_speed(experiment: Experiment, intervals: Mapping[str, Sequence[f
 
 
 def frontier(experiment: Experiment) -> list[System]:
-    """Systems that none beats in speed without losing BLEU on the test sets, the slowest first."""
-    ordered = sorted(experiment.systems, key=lambda system: (-_speed(system), -system.bleu(experiment.tests)["mean"]))
+    """The Pareto frontier of what would be chosen: the teacher, and of each shape the best student on the judges' sets.
+
+    Students of one shape are equally fast, and a choice among them by the test sets would flatter the chosen one.
+
+    Returns:
+        Systems that none of the others beats in speed without losing BLEU on these sets, the slowest first.
+    """
+
+    def score(system: System) -> float:
+        return float(system.bleu(experiment.judges)["mean"])
+
+    chosen = [experiment.teacher, *(experiment.students(preset)[0] for preset in experiment.presets)]
     best: list[System] = []
-    for system in ordered:
-        if not best or system.bleu(experiment.tests)["mean"] > best[-1].bleu(experiment.tests)["mean"]:
+    for system in sorted(chosen, key=lambda system: (-_speed(system), -score(system))):
+        if not best or score(system) > score(best[-1]):
             best.append(system)
     return best[::-1]
 
@@ -352,7 +362,6 @@ def _label_frontier(
     """Write the names of the frontier's systems above all marks of their shape, and none on another."""
     best = frontier(experiment)
     scores = [system.bleu(experiment.tests)["mean"] for system in best]
-    axes.plot([places[system.key] for system in best], scores, color="#999999", linewidth=1, zorder=1)
     labels: list[Annotation] = []
     for system, score in zip(best, scores, strict=True):
         if system is experiment.teacher:

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from tabulate import tabulate
 
 from weightdistill.experiment import pictures
-from weightdistill.experiment.comparison import VALID, Experiment, System
+from weightdistill.experiment.comparison import Experiment, System
 from weightdistill.experiment.findings import listed, times
 from weightdistill.experiment.gathering import gather
 from weightdistill.experiment.page import Cell, Page, Picture, Section, Table, page
@@ -124,12 +124,10 @@ def quality(experiment: Experiment, gathered: Mapping[str, Any]) -> Section:
         if several
         else "One seed each, and no interval was computed: there are no bars."
     )
-    caption = "The names stand at the frontier: no system is both faster and better on the test sets. "
-    if experiment.judges == [VALID]:
-        caption += "The student that the validation set chooses may be another. "
-    caption += (
-        "The students of a shape are equally fast; they stand side by side to be seen. The broken line is the teacher. "
-        + bars
+    caption = (
+        "Names mark the Pareto frontier of the students that would be chosen, the best of each shape on "
+        f"{listed(experiment.judges)}. Students of one shape are equally fast; they are drawn side by side for "
+        f"legibility. The dashed line is the teacher. {bars}"
     )
     picture = _picture(drawing, f"BLEU against speed. The frontier: {points}.", caption)
     return Section("Quality against speed", "", [picture])
@@ -234,7 +232,7 @@ def main() -> None:
         type=Path,
         nargs="+",
         default=[],
-        help="the experiment's settings, where titles or notes are newer",
+        help="the experiment's settings, whose titles, groups and notes replace those of the results",
     )
     options = parser.parse_args()
     results = json.loads(options.results.read_text(encoding="utf-8"))

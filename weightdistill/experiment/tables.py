@@ -109,7 +109,7 @@ def differences(results: Mapping[str, Any], settings: Settings) -> list[Table]:
     tests, metric = list(results["rows"][0]["scores"]), main_metric(results)
     found = []
     for baseline in ("teacher", *settings.baselines):
-        title = "teacher" if baseline == "teacher" else settings.methods[baseline].title
+        title = "the teacher" if baseline == "teacher" else settings.methods[baseline].title
         lines = []
         for row in results["rows"][1:]:
             compared = [row["scores"][test]["against"][baseline] for test in tests]
@@ -117,7 +117,7 @@ def differences(results: Mapping[str, Any], settings: Settings) -> list[Table]:
                 cells = [difference_cell([seed and seed[metric] for seed in seeds]) for seeds in compared]
                 lines.append([name_of(row), *cells])
         if lines:
-            found.append(Table([f"{TITLES[metric]} less that of: {title}", *tests], lines))
+            found.append(Table([f"{TITLES[metric]}, difference to {title}", *tests], lines))
     return found
 
 

@@ -107,11 +107,12 @@ def test_every_system_says_its_name_in_quality_against_speed(results: dict[str, 
 
 def test_only_the_frontier_has_labels_and_none_is_on_another(results: dict[str, Any]) -> None:
     experiment = Experiment(results)
-    # 25 at 100/s; 25.5 at 200/s, which is better and faster than the teacher; 25 at 400/s
-    assert [system.key for system in pictures.frontier(experiment)] == ["wd-small", "wd-fixed-tiny"]
+    # on the validation set: 31 at 100/s, 31.5 at 200/s, which is better and faster than the teacher, and 29.1 at 400/s
+    assert [system.key for system in pictures.frontier(experiment)] == ["wd-small", "wd-tiny"]
     for row in results["rows"]:  # shapes that are nearly as fast as each other, and names that are long
         row["speed"]["ctranslate2"]["1"]["sentences_per_second"]["median"] = 400 if row["preset"] == "tiny" else 399
-        row["title"] = row["title"] + ", a name that is long enough to meet its neighbour"
+    for method in results["config"]["methods"].values():
+        method["title"] += ", a name that is long enough to meet its neighbour"
     drawing = pictures.quality_and_speed(Experiment(results), {})
     drawing.figure.draw_without_rendering()
     labels = [

@@ -67,7 +67,7 @@ def test_systems_have_a_column_for_each_metric_and_set():
 def test_differences_are_listed_where_there_are_any():
     teacher, kd = table.differences(RESULTS, SETTINGS)
     assert [line[0] for line in teacher.lines] == ["kd & co., TINY", "wd & co., TINY"]
-    assert kd.heads[0] == "BLEU as in the paper less that of: KD"
+    assert kd.heads[0] == "BLEU as in the paper, difference to KD"
     assert kd.lines == [["wd & co., TINY", *["+1.5 (p=0.010)"] * 3]]
 
 

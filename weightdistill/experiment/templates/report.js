@@ -1,4 +1,4 @@
-// A click on a heading sorts its table: first in the order that a reader wants of it, then the other way round.
+// A click on a heading sorts its table: first in the order that readers usually want, then in reverse.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
