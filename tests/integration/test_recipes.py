@@ -4,6 +4,8 @@ import gzip
 import io
 import re
 import tarfile
+import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -292,3 +294,47 @@ def test_paths_may_have_blanks(data: Path, tmp_path: Path) -> None:
     run(*HERE, project / "scripts/train_teacher.sh", "--data", data, "--output", output / "teacher", "--", *options)
     assert (output / "teacher/training.json").exists()
     assert '"train_num_updates": "2"' in (output / "teacher/train.log").read_text(encoding="utf-8")
+
+
+def test_tatoebas_archive_is_fetched_as_the_others_are(tmp_path: Path) -> None:
+    text = "".join(f"Sentence {number}.\tSatz {number}.\r\n" for number in range(40))
+    served, project = tmp_path / "served/deu-eng.zip", tmp_path / "project"
+    served.parent.mkdir()
+    with zipfile.ZipFile(served, "w") as archive:
+        archive.writestr("deu.txt", text)
+    folder = project / "experiments/tatoeba-de-en"
+    folder.mkdir(parents=True)
+    (project / "scripts").symlink_to(ROOT / "scripts")
+    (folder / "split.py").symlink_to(EXPERIMENTS / "tatoeba-de-en/split.py")
+    script = (EXPERIMENTS / "tatoeba-de-en/download.sh").read_text(encoding="utf-8")
+    script = re.sub(r"ADDRESS=\S+", f"ADDRESS=file://{served}", script).replace("--held-out 1500", "--held-out 5")
+    for column, language in enumerate(("en", "de")):
+        side = "".join(line.split("\t")[column] + "\n" for line in text.splitlines()).encode()
+        script = re.sub(rf"[0-9a-f]{{64}}  train\.{language}", f"{sha256(side).hexdigest()}  train.{language}", script)
+    (folder / "download.sh").write_text(script, encoding="utf-8")
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    (archives / "deu-eng.zip.part").write_bytes(served.read_bytes()[:100])  # what an interrupted download left
+    command = (*HERE, "bash", folder / "download.sh", "--output", tmp_path / "raw", "--archives", archives)
+    run(*command)
+    assert [len(lines(tmp_path / f"raw/{part}.de")) for part in ("train", "valid", "test")] == [30, 5, 5]
+    served.unlink()
+    run(*command)  # from the archive that is there
+
+
+def test_a_sweep_reads_all_files_of_settings_and_stops_where_they_are_wrong(tmp_path: Path) -> None:
+    experiment, work = tmp_path / "experiment", tmp_path / "work"
+    (experiment / "sweeps").mkdir(parents=True)
+    (experiment / "sweeps/starts.txt").write_text("student --seed 2\n")
+    (work / "teacher").mkdir(parents=True)
+    (work / "teacher/average.pt").touch()
+    (experiment / "more.yaml").write_text("phase1_option: --x\n")
+    shared = ("--configfile", EXPERIMENTS / "small.yaml", "--configfile", EXPERIMENTS / "en-ro/config.yaml")
+    sweep = (*HERE, EXPERIMENTS / "sweep.sh", "--experiment", experiment, "--name", "starts", "--work", work, *shared)
+    printed = run(*sweep, "--configfile", experiment / "more.yaml", fails=True)
+    assert "there is no setting phase1_option; did you mean phase1_options?" in printed
+    assert "student --seed 2 was not measured" in printed
+    run(*sweep, fails=True)  # for want of data: the settings are complete now
+    (log,) = work.glob("sweeps/1/*-0.log")
+    assert "prepared/data-bin: no such folder" in log.read_text(encoding="utf-8")
+    assert not (experiment / "results").exists()

@@ -120,6 +120,15 @@ def test_options_are_read_in_both_forms_that_argparse_takes(form):
     assert planned.updates == math.ceil(2 * settings["size"]["tokens"] / planned.tokens)
 
 
+def test_a_student_has_the_shape_that_its_options_give():
+    settings = read([EXPERIMENTS / "recipe.yaml", EXPERIMENTS / "wmt16-en-ro/config.yaml"]).as_dict()
+    settings["methods"] = {"kd": {"title": "KD", "options": "--decoder-layers=3 --decoder-ffn-embed-dim 64"}}
+    settings.update(timed="kd", baselines=[], corpora={})
+    (student,) = (stage for stage in plan(resolve(settings), CPU).stages if stage.system == "kd small")
+    shape = replace(TEACHERS["base"], decoder=replace(TEACHERS["base"].decoder, layers=3, ffn=64))
+    assert student.parameters == Model(shape, 32_000).parameters()
+
+
 def test_the_machine_that_trains_is_given_or_measured(monkeypatch):
     assert Machine.chosen(tflops=2.0, gpus=4) == Machine(2e12, devices=4, kind="cuda")
     assert Machine.chosen(tflops=2.0, gpus=0) == Machine(2e12, devices=1, kind="cpu")

@@ -77,16 +77,18 @@ def test_a_training_that_fails_shows_the_end_of_its_log(tmp_path: Path, capfd: p
 def test_a_workflow_shows_trainings_at_work_and_no_stale_ones(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for folder, seconds in (("teacher", 0), ("students/kd-tiny-1", 0), ("phase1/killed", 3600)):
+    state = json.dumps(asdict(State(0.5, 1, 10, "3", 60.0)))
+    trainings = [("teacher", state, 0), ("students/kd-tiny-1", state, 0), ("phase1/killed", state, 3600)]
+    for folder, text, seconds in [*trainings, ("phase1/empty", "", 0), ("phase1/newer", '{"other": 1}', 0)]:
         (tmp_path / folder).mkdir(parents=True)
         file = tmp_path / folder / "progress.json"
-        file.write_text(json.dumps(asdict(State(0.5, 1, 10, "3", 60.0))))
+        file.write_text(text)
         os.utime(file, (time.time() - seconds,) * 2)
     code = run_workflow([sys.executable, "-c", "print('training the teacher'); raise SystemExit(4)"], tmp_path)
     printed = capfd.readouterr().out
     assert code == 4 and "training the teacher" in printed
     assert "students/kd-tiny-1: 50%, epoch 1, update 10, loss 3, 60 s left" in printed and "  teacher: " in printed
-    assert "killed" not in printed
+    assert not any(folder in printed for folder in ("killed", "empty", "newer"))
 
 
 def test_a_workflow_that_is_killed_gives_the_shells_exit_code(tmp_path: Path) -> None:

@@ -90,7 +90,10 @@ def test_later_files_change_single_settings(tmp_path: Path) -> None:
         ({"timed": "wdd"}, "timed must be one of plain, .*'wdd'; did you mean wd?"),
         ({"baselines": ["kdd"]}, "baselines must be one of .*'kdd'"),
         ({"evaluated": ["tset"]}, "evaluated must be one of valid, test, but is 'tset'; did you mean test?"),
-        ({"students": {"tiney": [1]}}, "must be of presets tiny, small, but names 'tiney'; did you mean tiny?"),
+        (
+            {"students": {"tiney": [1]}},
+            "^students must be of presets tiny, small, but names 'tiney'; did you mean tiny?",
+        ),
         ({"students": {"tiny": 1}}, r"students\.tiny must be a list of seeds, such as \[1, 2\], but is 1"),
         ({"evaluation": {"beam": "wide"}}, "evaluation.beam must be a number or a list of numbers, but is 'wide'"),
         ({"evaluation": {"metrics": "bleu blue"}}, "evaluation.metrics must be one of .*'blue'; did you mean bleu?"),
@@ -113,6 +116,18 @@ def test_later_files_change_single_settings(tmp_path: Path) -> None:
             r"methods\.kd\.temperature must be that of the cache, 1 .* but is 2",
         ),
         ({"methods": {"Teacher": {"title": "x"}}}, "name must be of lower-case letters"),
+        ({"students": {"tiny": []}}, r"^students\.tiny must be a list of seeds"),
+        ({"distillation": {"weight": 2}}, r"^distillation\.weight must be within \[0, 1\], but is 2"),
+        ({"distillation": {"temperature": 0}}, r"^distillation\.temperature must be positive"),
+        (
+            {"methods": {"kd": {"title": "KD", "students": {"small": [1]}}}},
+            r"methods\.kd\.students must be one of tiny, but is 'small'",
+        ),
+        ({"evaluated": []}, "evaluated must name at least one, but is empty"),
+        ({"evaluation": {"metrics": ""}}, r"evaluation\.metrics must name at least one"),
+        ({"evaluation": {"metrics": "bleu comet"}}, r"evaluation\.comet must name the checkpoint of a model"),
+        ({"corpora": {"translated": {"shards": 0}}}, r"corpora\.translated\.shards must be at least 1, but is 0"),
+        ({"raw": "bash {experment}/download.sh"}, r"raw may name \{experiment\} and \{output\} in braces"),
     ],
 )
 def test_unusable_settings_are_refused_with_the_remedy(changes: dict[str, object], message: str) -> None:
