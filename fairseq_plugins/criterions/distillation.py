@@ -42,7 +42,7 @@ class DistillationCriterionConfig(FairseqDataclass):
     # fairseq makes command-line options of these annotations, and knows Optional only by that name
     label_smoothing: float = field(
         default=0.0,
-        metadata={"help": "share of the uniform distribution in that of the reference, within [0, 1)"},
+        metadata={"help": "label smoothing: weight of the uniform distribution, within [0, 1)"},
     )
     distillation_weight: float = _soft_label_option("distillation_weight")
     distillation_weight_schedule: str = _soft_label_option("distillation_weight_schedule")

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 BUNDLE_HELP = (
     "bundle of the options below, which override it: starts that did best on Multi30k (default), the paper's equations "
-    "(paper), or what the authors' code does (authors)"
+    "(paper), or the choices of the authors' code (authors)"
 )
 """Description of --generator."""
 

@@ -17,8 +17,8 @@ class DistillationTaskConfig(TranslationConfig):
     teacher_path: Optional[str] = field(
         default=None,
         metadata={
-            "help": "the teacher's checkpoint; of several, which predict as an ensemble, the first gives weights, "
-            "settings and features",
+            "help": "the teacher's checkpoint; several, comma-separated, predict as an ensemble; weights, settings and "
+            "features come from the first",
             "values": "FILE[,FILE...]",
         },
     )
@@ -26,7 +26,7 @@ class DistillationTaskConfig(TranslationConfig):
         default=None,
         metadata={
             "help": "a teacher's predictions for each split (weightdistill cache-teacher), to learn from without "
-            "running it; --teacher-path then only gives a student its settings and start",
+            "running it; --teacher-path then only gives the student its settings and start",
             "values": "FOLDER",
         },
     )
@@ -64,11 +64,11 @@ class DistillationTaskConfig(TranslationConfig):
     # fairseq's default, -1, ends in an error as soon as there is a train1 beside train
     upsample_primary: int = field(
         default=1,
-        metadata={"help": "how many times an epoch has the sentences of train, where there are train1, train2, ..."},
+        metadata={"help": "how often each epoch repeats train, if train1, train2, ... exist"},
     )
     cpu_bf16: bool = field(
         default=False,
         metadata={
-            "help": "bfloat16 autocast with --cpu, where weights and optimiser stay in float32; pays from width 256 on"
+            "help": "bfloat16 autocast with --cpu; weights and optimiser stay in float32; pays off from width 256"
         },
     )

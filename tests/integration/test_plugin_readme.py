@@ -1,13 +1,15 @@
-"""The plugin's README: its tables name every option as it is, and its commands end."""
+"""The plugin's README, whose tables name every option as it is, and the project's README, whose commands end."""
 
 import argparse
 import re
-import shlex
 import shutil
+import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import ROOT
 from fairseq import options
 from fairseq.models.transformer import TransformerModel
 from fairseq.tasks.translation import TranslationTask
@@ -62,13 +64,27 @@ def test_every_option_of_the_plugin_is_in_a_table_with_its_values_and_a_descript
         assert all(f"`{choice}`" in rows[flag] for choice in action.choices or ())
 
 
-def test_the_commands_of_both_phases_end_and_are_understood(data: Path, teacher: Path, tmp_path: Path) -> None:
-    blocks = re.findall(r"(?:^    .*\n)+", README.read_text(encoding="utf-8"), re.MULTILINE)
-    lines = re.sub(r" \\\n +", " ", "".join(blocks)).splitlines()
-    commands = [shlex.split(line, comments=True) for line in lines]
-    trainings = [command[1:] for command in commands if command[:1] == ["fairseq-train"]]
-    assert len(trainings) == 2
-    for words in trainings:
+def commands(script: str) -> list[list[str]]:
+    """The commands of the project that a bash script would run, as their words."""
+    functions = "".join(
+        f"{name}() {{ printf '%s\\0' {name} \"$@\" $'\\n'; }}\n" for name in ("fairseq-train", "weightdistill")
+    )
+    output = subprocess.run(
+        ["bash", "-euc", functions + script], check=True, stdout=subprocess.PIPE, encoding="utf-8"
+    ).stdout
+    return [command.split("\0") for command in output.split("\0\n\0")[:-1]]
+
+
+@pytest.mark.parametrize("device", ["fp16", "cpu"])
+def test_the_commands_of_both_phases_end_and_are_understood(device: str, data: Path, teacher: Path) -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = page.split("## Distil your own checkpoint\n")[1].split("\n## ")[0]
+    *devices, phases = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", section, re.MULTILINE)
+    (chosen,) = (block for block in devices if f"--{device}" in block)
+    first, generated, second, final = commands(textwrap.dedent(chosen + phases))
+    trainings = []
+    for name, *words in (first, second):
+        assert name == "fairseq-train"
         place = words.index("--user-dir")
         del words[place : place + 2]  # it is loaded here already
         replaced = {"DATA": str(data), "teacher.pt": str(teacher)}
@@ -76,3 +92,8 @@ def test_the_commands_of_both_phases_end_and_are_understood(data: Path, teacher:
         args = options.parse_args_and_arch(options.get_training_parser(), words)
         assert 0 < args.max_update < 10**6 and args.adam_betas == "(0.9, 0.98)"
         assert args.decoder_layers == 1
+        assert getattr(args, device)
+        trainings.append(args)
+    for args, export in zip(trainings, (generated, final), strict=True):
+        assert export[:3] == ["weightdistill", "export", f"{args.save_dir}/checkpoint_best.pt"]
+    assert generated[generated.index("--output") + 1] == trainings[1].finetune_from_model

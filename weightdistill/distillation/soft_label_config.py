@@ -45,13 +45,16 @@ class SoftLabelConfig:
     distillation_weight_schedule: str = field(
         default="constant",
         metadata={
-            "help": "how this share changes from the first update to the last: not at all, from 0, or to 0",
+            "help": "how this share changes from the first update to the last: not at all, growing from 0, or falling "
+            "to 0",
             "choices": SCHEDULES,
         },
     )
     temperature: float = field(
         default=1.0,
-        metadata={"help": "softens the distributions of teacher and student; their term is multiplied by its square"},
+        metadata={
+            "help": "softens the distributions of teacher and student; the teacher's term is multiplied by its square"
+        },
     )
     temperature_schedule: str = field(
         default="constant",
@@ -63,9 +66,7 @@ class SoftLabelConfig:
     )
     temperature_beta: float = field(
         default=1.0,
-        metadata={
-            "help": "how far the temperatures per token spread; those of cwsm grow as 1/p, so that it needs a small one"
-        },
+        metadata={"help": "spread of the per-token temperatures; with cwsm it varies with 1/p, so use a small value"},
     )
     temperature_gamma: float = field(
         default=1.0,
@@ -85,21 +86,23 @@ class SoftLabelConfig:
     soft_rest: str | None = field(
         default=None,
         metadata={
-            "help": "what becomes of the probability of the tokens that are not kept: those kept take it "
-            "(renormalise), or all that are not share it evenly (spread); default: renormalise, with a cache spread",
+            "help": "what becomes of the dropped tokens' probability: rescale the kept tokens (renormalise), or spread "
+            "it evenly over the dropped ones (spread); default: renormalise, or spread with a cache",
             "choices": TOP_K_RESTS,
         },
     )
     soft_share: float = field(
         default=1.0,
         metadata={
-            "help": "share of the target tokens in a batch, those that the student finds hardest, that learn from soft "
-            "labels (Wang et al., 2021)"
+            "help": "share of a batch's target tokens that learn from soft labels: those that the student finds "
+            "hardest (Wang et al., 2021)"
         },
     )
     probability_shift: bool = field(
         default=False,
-        metadata={"help": "exchange the teacher's largest logit with that of the reference, so that it is never wrong"},
+        metadata={
+            "help": "swap the teacher's largest logit with that of the reference, so that the teacher is never wrong"
+        },
     )
 
     def __post_init__(self) -> None:
