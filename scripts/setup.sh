@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh
 #
-#   PYTHON               interpreter that makes the environment, 3.10 or later (default: python3)
+#   PYTHON               interpreter that makes the environment, 3.10 to 3.12 (default: python3)
 #   WEIGHTDISTILL_VENV   folder of the environment (default: .venv in the project)
 #   TORCH_INDEX          package index for torch, e.g. PyTorch's index of CPU builds, which spares a machine without a GPU
 #                        the CUDA libraries (default: pip's)
@@ -18,9 +18,9 @@ STAMP=$VENV/weightdistill.sha256
 WANTED=$(cat "$ROOT/scripts/constraints.txt" "$ROOT/setup.cfg" | sha256sum | cut -d ' ' -f 1)
 [[ -e $STAMP && $(< "$STAMP") == "$WANTED" ]] && exit 0
 
-"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null \
-    || die "$PYTHON must be Python 3.10 or later; name another with PYTHON=..."
-# Of fairseq only Python 3.12 and later get a built package.
+"$PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2> /dev/null \
+    || die "$PYTHON must be Python 3.10, 3.11 or 3.12; name another with PYTHON=..."
+# Only Python 3.12 gets a built package of fairseq.
 "$PYTHON" - << 'END' || die "fairseq is compiled for this $PYTHON, which takes a C++ compiler and Python's headers;" \
     "on Debian, install g++ and python3-dev, or name a Python 3.12 with PYTHON=..."
 import os, shutil, sys, sysconfig
