@@ -123,14 +123,22 @@ for line in sys.stdin:
     done
 }
 
+# count_gpus: sets GPUS to the number of this machine's. Importing torch takes more than a second, so a script asks it once.
+GPUS=''
+count_gpus() {
+    [[ -n $GPUS ]] || GPUS=$(python -c 'import torch; print(torch.cuda.device_count())')
+}
+
 # On a GPU fairseq trains in fp16; without one it needs --cpu.
 has_gpu() {
-    python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
+    count_gpus
+    [[ $GPUS -gt 0 ]]
 }
 
 # devices: GPUs of all NODES (default: 1), on which one training runs; without GPUs a process of each.
 devices() {
-    python -c 'import sys, torch; print(int(sys.argv[1]) * max(1, torch.cuda.device_count()))' "${NODES:-1}"
+    count_gpus
+    echo $((${NODES:-1} * (GPUS > 0 ? GPUS : 1)))
 }
 
 # passes OPTIONS...: with --batch-tokens N among them, prints --update-freq and --max-tokens, one word a line: how many passes
@@ -190,6 +198,7 @@ train() {
     fi
     echo "$described" > "$save/options.txt"
     local batch arguments=() launcher=()
+    count_gpus
     batch=$(passes "$@")
     while [[ $# -gt 0 ]]; do
         if [[ $1 == --batch-tokens ]]; then shift 2; else arguments+=("$1"); shift; fi
@@ -219,7 +228,8 @@ train() {
 experiment() {
     local output=$1 quiet=(--quiet host reason)
     shift
-    [[ $(snakemake --version) != 7.* ]] || quiet=()  # which knows no such parts of its output
+    local version='from importlib.metadata import version; print(version("snakemake"))'
+    [[ $(python -c "$version") != 7.* ]] || quiet=()  # which knows no such parts of its output
     # A lock of our own: Snakemake's would outlive a run that was killed.
     exec 9> "$output/.lock"
     flock --nonblock 9 || die "another run is using $output"
