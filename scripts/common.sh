@@ -13,6 +13,10 @@ export PYTHONUTF8=1  # text is UTF-8 in pipes, too, whatever the locale says
 # training step on a CPU.
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456
 
+# OMP_NUM_THREADS alone says how many threads a stage has. Snakemake sets MKL's number as well, to all threads of a rule, and
+# CTranslate2 with one thread is ten times slower when MKL has two.
+unset MKL_NUM_THREADS OPENBLAS_NUM_THREADS
+
 die() {
     echo "$(basename "$0"): $*" >&2
     exit 2
