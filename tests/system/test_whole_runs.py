@@ -16,6 +16,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+# The quick start with 6 epochs of the teacher and 4 of each student, instead of 8: half the time, and the same bar.
+FEWER_EPOCHS = [
+    "--config",
+    "reduced={teacher: --max-epoch 6}",
+    "student_options=--warmup-updates 200 --max-epoch 4 --no-epoch-checkpoints",
+    "phase1_options=--warmup-updates 100 --max-epoch 1 --no-epoch-checkpoints",
+    "phase2_options=--warmup-updates 50 --max-epoch 3 --no-epoch-checkpoints",
+]
+
 
 def run(*command: object, output: Path) -> str:
     """Run a script to its end with this interpreter's environment; both of its outputs together."""
@@ -33,7 +42,7 @@ def run(*command: object, output: Path) -> str:
 
 
 def quickstart(output: Path) -> str:
-    return run(ROOT / "scripts/quickstart.sh", output=output)
+    return run(ROOT / "scripts/quickstart.sh", *FEWER_EPOCHS, output=output)
 
 
 @pytest.mark.slow
