@@ -5,7 +5,7 @@
 #
 #   QUICKSTART_DIR   folder that receives everything (default: runs/toy in the project)
 #
-# Interrupted, it resumes; run again, it repeats nothing. About six minutes after the installation.
+# Interrupted, it resumes; run again, it repeats nothing. About eight minutes after the installation.
 source "$(dirname "$0")/common.sh"
 [[ ${1:-} != --help ]] || { usage; exit 0; }
 
