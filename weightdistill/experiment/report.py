@@ -147,7 +147,7 @@ def losses(experiment: Experiment, gathered: Mapping[str, Any], output: Path) ->
             several = any(len(system.row["seeds"]) > 1 for system in drawn)
             caption = f"{preset.upper()}" + ", means over the seeds; bars: standard deviation" * several + "."
             if any(known.get(experiment.teacher.key, ())):
-                caption += " The broken line is the teacher's loss when its training ended."
+                caption += " The dashed line is the teacher's loss when its training ended."
             drawing = pictures.curves(experiment, preset, known)
             section.pictures.append(_picture(drawing, f"Validation loss by updates of {_names(drawn)}.", caption))
         else:

@@ -27,7 +27,7 @@ class FakeEngine:
     name, parameters, longest_source = "model", 1, 3
 
     def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
-        raise NotImplementedError
+        raise AssertionError("nothing asks this engine to search")
 
 
 def test_empty_sentences_stay_empty_and_in_place() -> None:
