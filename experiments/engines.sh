@@ -17,7 +17,7 @@ need --experiment "$EXPERIMENT"; need --work "$WORK"
 RESULTS=$(cd "$EXPERIMENT" && pwd)/results/engines
 SETTINGS=$WORK/settings.json
 [[ -e $SETTINGS ]] || SETTINGS=$EXPERIMENT/config.yaml
-found=$(python - "$SETTINGS" <<'END'
+names=$(python - "$SETTINGS" <<'END'
 import sys
 from pathlib import Path
 from weightdistill.experiment.settings import read
@@ -25,7 +25,7 @@ settings = read([Path(sys.argv[1])])
 print(settings.source, settings.target, settings.evaluated[0])
 END
 ) || die "the settings cannot be used: $SETTINGS"
-read -r SOURCE TARGET TEST <<< "$found"
+read -r SOURCE TARGET TEST <<< "$names"
 mkdir -p "$RESULTS"
 cd "$WORK"
 

@@ -186,8 +186,10 @@ def _require_equal(what: str, teacher: list[str], student: list[str]) -> None:
         return
     common = min(len(teacher), len(student))
     index = next((index for index in range(common) if teacher[index] != student[index]), common)
-    theirs, ours = (repr(symbols[index]) if index < len(symbols) else "nothing" for symbols in (teacher, student))
+    teacher_symbol, student_symbol = (
+        repr(symbols[index]) if index < len(symbols) else "nothing" for symbols in (teacher, student)
+    )
     raise DistillationError(
         f"{what} has {len(teacher)} entries, the student's {len(student)}; they first differ at entry {index}, which "
-        f"is {theirs} in the teacher's and {ours} in the student's; {_REMEDY}"
+        f"is {teacher_symbol} in the teacher's and {student_symbol} in the student's; {_REMEDY}"
     )

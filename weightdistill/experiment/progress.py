@@ -161,7 +161,7 @@ def run_training(command: Sequence[str], log: Path) -> int:
                 state = news
                 write_json(file, asdict(state))
             elif state is not None:
-                file.touch()  # still at work
+                file.touch()  # still running
             if state is not None:
                 display.show({log.parent.name: state})
     file.unlink(missing_ok=True)
@@ -192,7 +192,7 @@ def run_workflow(command: Sequence[str], folder: Path) -> int:
 
 
 def _states(folder: Path) -> Iterator[tuple[str, State]]:
-    """What the trainings at work say, by folder."""
+    """What the running trainings say, by folder."""
     for file in sorted([*folder.glob("*/progress.json"), *folder.glob("*/*/progress.json")]):
         try:
             if time.time() - file.stat().st_mtime < STALE_SECONDS:

@@ -115,13 +115,13 @@ def compared(work: Path, system: str, baseline: str, test: str) -> dict[str, Any
     path = work / "compared" / baseline / f"{test}.json"
     metrics = {}
     for file in filter(Path.exists, (path, path.with_suffix(".paper.json"))):
-        first, *others = _read(file)["systems"]
-        for other in others:
-            if Path(other["name"]).parent.name != system:
+        baseline_scores, *all_scores = _read(file)["systems"]
+        for system_scores in all_scores:
+            if Path(system_scores["name"]).parent.name != system:
                 continue
-            for metric, score in other.items():
+            for metric, score in system_scores.items():
                 if metric != "name":
-                    difference = score["score"] - first[metric]["score"]
+                    difference = score["score"] - baseline_scores[metric]["score"]
                     metrics[metric if file == path else "paper"] = {
                         "difference": difference,
                         "p_value": score["p_value"],

@@ -107,7 +107,7 @@ def systems(results: Mapping[str, Any]) -> Table:
 def differences(results: Mapping[str, Any], settings: Settings) -> list[Table]:
     """A table for the teacher and each baseline: scores less theirs, means over the seeds, with the largest p."""
     tests, metric = list(results["rows"][0]["scores"]), main_metric(results)
-    found = []
+    difference_tables = []
     for baseline in ("teacher", *settings.baselines):
         title = "the teacher" if baseline == "teacher" else settings.methods[baseline].title
         lines = []
@@ -117,8 +117,8 @@ def differences(results: Mapping[str, Any], settings: Settings) -> list[Table]:
                 cells = [difference_cell([seed and seed[metric] for seed in seeds]) for seeds in compared]
                 lines.append([name_of(row), *cells])
         if lines:
-            found.append(Table([f"{TITLES[metric]}, difference to {title}", *tests], lines))
-    return found
+            difference_tables.append(Table([f"{TITLES[metric]}, difference to {title}", *tests], lines))
+    return difference_tables
 
 
 def beside_the_paper(results: Mapping[str, Any], settings: Settings) -> list[Table]:
