@@ -1,5 +1,9 @@
 # Raw text and binarised data.
 
+TEXT = SETTINGS.text
+# What is binarised already is not read as text.
+SPLITS = [*([] if TEXT.train_bin else ["train"]), "valid", *SETTINGS.tests]
+
 # Endings of the references; several are numbered.
 REFERENCES = (
     [f"{SETTINGS.target}.{number}" for number in range(SETTINGS.references)]
@@ -10,12 +14,8 @@ REFERENCES = (
 
 rule raw:
     output:
-        expand(
-            "raw/{part}.{language}",
-            part=["train", "valid", *SETTINGS.tests],
-            language=[SETTINGS.source],
-        ),
-        f"raw/train.{SETTINGS.target}",
+        [f"raw/{split}.{SETTINGS.source}" for split in SPLITS],
+        [] if TEXT.train_bin else f"raw/train.{SETTINGS.target}",
         expand(
             "raw/{part}.{ending}", part=["valid", *SETTINGS.tests], ending=REFERENCES
         ),
@@ -52,9 +52,9 @@ rule prepare:
     threads: 2
     params:
         tests=" ".join(SETTINGS.tests),
-        vocabulary=SETTINGS.vocabulary,
+        pieces=names.preparation_options(SETTINGS),
     message:
         "subword pieces and binarised data"
     shell:
         "{SCRIPTS:q}/prepare.sh --raw raw {LANGUAGES} --output prepared --tests {params.tests:q} "
-        "--vocab-size {params.vocabulary} --threads {threads} &>> {log}"
+        "{params.pieces} --threads {threads} &>> {log}"

@@ -28,7 +28,11 @@ rule tune:
 
 rule evaluate:
     input:
-        model="exported/{system}/model.pt",
+        model=(
+            "exported/{system}/ctranslate2/model.bin"
+            if EVALUATION.engine == "ctranslate2"
+            else "exported/{system}/model.pt"
+        ),
         search="tuned/{system}.json" if TUNED else [],
     output:
         expand(
@@ -41,6 +45,8 @@ rule evaluate:
     resources:
         gpu=SETTINGS.gpus,
     params:
+        # a checkpoint, or CTranslate2's folder
+        model=lambda wildcards, input: input.model.removesuffix("/model.bin"),
         tests=" ".join(SETTINGS.evaluated),
         search=lambda wildcards, input: (
             f"--search {input.search}"
@@ -53,7 +59,7 @@ rule evaluate:
     message:
         "translating the test sets with {wildcards.system}"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/evaluate.sh --model {input.model} --prepared prepared --raw raw "
+        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/evaluate.sh --model {params.model} --prepared prepared --raw raw "
         "{LANGUAGES} --output evaluated/{wildcards.system} --tests {params.tests:q} {params.search} "
         "--metrics {params.metrics:q} {params.paper} {params.comet} &>> {log}"
 

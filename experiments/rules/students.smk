@@ -26,14 +26,16 @@ def distillation_of(wildcards):
 
 
 def trained(wildcards):
-    """The file that says that a system is ready for export: an average, or the record of its last training."""
+    """The file that says that a system is ready for export: its checkpoint, or the record of its last training."""
     path = Path(names.exported_checkpoint(SETTINGS, wildcards.system))
-    return str(path if path.name == "average.pt" else path.with_name("training.json"))
+    best = path.name == "checkpoint_best.pt" and wildcards.system != names.TEACHER
+    return str(path.with_name("training.json") if best else path)
 
 
 rule student:
     input:
-        teacher="teacher/average.pt",
+        checked=CHECKED,
+        teachers=TEACHERS,
         data=data_of,
         caches=caches_of,
     output:
@@ -41,20 +43,22 @@ rule student:
     resources:
         gpu=SETTINGS.gpus,
     params:
+        teachers=shlex.quote(",".join(TEACHERS)),
         distillation=distillation_of,
         options=options_of("student"),
     message:
         f"training the student {STUDENT}, students/{STUDENT}/train.log"
     shell:
         "OMP_NUM_THREADS={threads} {SCRIPTS:q}/train_student.sh --data $(dirname {input.data}) "
-        "--teacher {input.teacher} --output $(dirname {output}) --preset {wildcards.preset} {params.distillation} "
+        "--teacher {params.teachers} --output $(dirname {output}) --preset {wildcards.preset} {params.distillation} "
         "-- --seed {wildcards.seed} {params.options} &>> "
         f"logs/student-{STUDENT}.log"
 
 
 rule phase1:
     input:
-        teacher="teacher/average.pt",
+        checked=CHECKED,
+        teachers=TEACHERS,
         data=data_of,
         caches=caches_of,
     output:
@@ -64,13 +68,14 @@ rule phase1:
     resources:
         gpu=SETTINGS.gpus,
     params:
+        teachers=shlex.quote(",".join(TEACHERS)),
         distillation=distillation_of,
         options=options_of("phase1"),
         stage=lambda wildcards: names.first_stage(SETTINGS, wildcards.method),
     message:
         f"{STUDENT}, phase 1, phase1/{STUDENT}/train.log"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/{params.stage} --data $(dirname {input.data}) --teacher {input.teacher} "
+        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/{params.stage} --data $(dirname {input.data}) --teacher {params.teachers} "
         "--output $(dirname {output}) --preset {wildcards.preset} {params.distillation} "
         "-- --seed {wildcards.seed} {params.options} &>> "
         f"logs/phase1-{STUDENT}.log"
@@ -93,7 +98,7 @@ rule materialise:
 
 rule phase2:
     input:
-        teacher="teacher/average.pt",
+        teachers=TEACHERS,
         student="generated/{method}-{preset}-{seed}.pt",
         data=data_of,
         caches=caches_of,
@@ -103,12 +108,13 @@ rule phase2:
     resources:
         gpu=SETTINGS.gpus,
     params:
+        teachers=shlex.quote(",".join(TEACHERS)),
         distillation=distillation_of,
         options=options_of("phase2"),
     message:
         f"{STUDENT}, phase 2, phase2/{STUDENT}/train.log"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/phase2.sh --data $(dirname {input.data}) --teacher {input.teacher} "
+        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/phase2.sh --data $(dirname {input.data}) --teacher {params.teachers} "
         "--student {input.student} --output $(dirname {output}) --preset {wildcards.preset} {params.distillation} "
         "-- --seed {wildcards.seed} {params.options} &>> "
         f"logs/phase2-{STUDENT}.log"

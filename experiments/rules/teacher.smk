@@ -1,21 +1,52 @@
 # The teacher, and what it says of the training data: translated corpora and cached predictions.
 
 
-rule teacher:
-    input:
-        "prepared/data-bin/done",
-    output:
-        "teacher/training.json",
-    threads: SETTINGS.teacher.threads
-    resources:
-        gpu=SETTINGS.gpus,
-    params:
-        options=SETTINGS.teacher_options(),
-    message:
-        "training the teacher, teacher/train.log"
-    shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/train_teacher.sh --data prepared/data-bin --output teacher "
-        "-- {params.options} &>> logs/teacher.log"
+TEACHERS = names.teacher_checkpoints(SETTINGS)
+# A given teacher must translate the validation set before anything learns from it.
+CHECKED = ["teacher/check.json"] if SETTINGS.teacher.path else []
+
+if SETTINGS.teacher.path:
+
+    rule check_teacher:
+        input:
+            engine="exported/teacher/ctranslate2/model.bin",
+            prepared="prepared/data-bin/done",
+        output:
+            "teacher/check.json",
+        log:
+            "logs/check-teacher.log",
+        resources:
+            gpu=SETTINGS.gpus,
+        params:
+            models=" ".join(
+                map(shlex.quote, ["exported/teacher/ctranslate2", *TEACHERS[1:]])
+            ),
+            reference=f"raw/valid.{REFERENCES[0]}",
+            least=SETTINGS.teacher.least_bleu,
+        message:
+            "translating the validation set with the teacher"
+        shell:
+            "OMP_NUM_THREADS={threads} weightdistill check-teacher {params.models} --data prepared/data-bin "
+            "--text prepared/text.json --source raw/valid.{SETTINGS.source} --reference {params.reference} "
+            "--least-bleu {params.least} --json {output} &>> {log}"
+
+else:
+
+    rule teacher:
+        input:
+            "prepared/data-bin/done",
+        output:
+            "teacher/training.json",
+        threads: SETTINGS.teacher.threads
+        resources:
+            gpu=SETTINGS.gpus,
+        params:
+            options=SETTINGS.teacher_options(),
+        message:
+            "training the teacher, teacher/train.log"
+        shell:
+            "OMP_NUM_THREADS={threads} {SCRIPTS:q}/train_teacher.sh --data prepared/data-bin --output teacher "
+            "-- {params.options} &>> logs/teacher.log"
 
 
 rule average:
@@ -40,6 +71,7 @@ rule average:
 rule shard:
     # One part of a translated corpus. Different machines may decode the parts.
     input:
+        checked=CHECKED,
         model="exported/teacher/ctranslate2/model.bin",
         prepared="prepared/data-bin/done",
     output:
@@ -82,7 +114,8 @@ rule corpus:
 
 rule cache:
     input:
-        teacher="teacher/average.pt",
+        checked=CHECKED,
+        teachers=TEACHERS,
         data="prepared/data-bin/done",
     output:
         touch("caches/{words}/{subset}.done"),  # an interrupted cache itself must stay, to be resumed
@@ -91,10 +124,11 @@ rule cache:
     resources:
         gpu=SETTINGS.gpus,
     params:
+        teachers=shlex.quote(",".join(TEACHERS)),
         temperature=f"{SETTINGS.distillation.temperature:g}",
     message:
         "caching the teacher's top {wildcards.words} words per token, {wildcards.subset}"
     shell:
-        "OMP_NUM_THREADS={threads} weightdistill cache-teacher {input.teacher} --data prepared/data-bin "
+        "OMP_NUM_THREADS={threads} weightdistill cache-teacher {params.teachers} --data prepared/data-bin "
         "--subset {wildcards.subset} --output caches/{wildcards.words} --top-k {wildcards.words} "
         "--temperature {params.temperature} &>> {log}"

@@ -1,6 +1,6 @@
 """Costs of a Transformer and of a generator: exact parameters, approximate FLOPs, and the speed of a machine.
 
-Knows shapes; neither settings of experiments nor weights.
+Knows shapes, of presets and of checkpoints; no settings of experiments.
 """
 
 import math
@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
 from weightdistill.method.grouping import group_weights
-from weightdistill.method.layout import Axis, parse
+from weightdistill.method.layout import Axis, canonical, parse
 from weightdistill.method.shape import StackShape, TransformerShape
 
 _NORMS = {"encoder": ("self_attn", "final"), "decoder": ("self_attn", "encoder_attn", "final")}
@@ -32,6 +33,21 @@ class Model:
     vocabulary: int
     tied: str = "none"
     pre_norm: bool = False
+
+    @classmethod
+    def of_checkpoint(cls, path: str) -> "Model":
+        """Read the sizes of a trained Transformer.
+
+        Raises:
+            DistillationError: see `checkpoint.read`; or it is no Transformer encoder-decoder.
+        """
+        content = checkpoint.read(path, lazily=True)
+        settings, state = checkpoint.model_config(content), canonical(content["model"])
+        heads = (int(settings.get(f"{stack}_attention_heads") or 8) for stack in ("encoder", "decoder"))
+        all_shared, target_shared = "share_all_embeddings", "share_decoder_input_output_embed"
+        tied = "all" if settings.get(all_shared) else "decoder" if settings.get(target_shared) else "none"
+        vocabulary = len(state["decoder.embed_tokens.weight"])
+        return cls(TransformerShape.of(state, *heads), vocabulary, tied, "encoder.layer_norm.weight" in state)
 
     def weights(self) -> dict[str, tuple[int, ...]]:
         """Sizes of all weights, each tied one once, by fairseq's names."""

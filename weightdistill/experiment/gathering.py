@@ -126,11 +126,11 @@ def gaps(experiment: Experiment, work: Path, preset: str) -> dict[str, Any]:
     runs = [experiment.teacher.key, *(run for system in students for run in system.runs)]
     translations = [[line for test in experiment.tests for line in _translations(work, run, test)] for run in runs]
     references = [line for test in experiment.tests for line in _references(work, experiment, test)[0]]
-    training = read_lines(work / "raw" / f"train.{experiment.settings.target}")
-    buckets = {
-        "length": bleu_by_length(translations, references, resamples=RESAMPLES),
-        "frequency": word_f1_by_frequency(translations, references, training, resamples=RESAMPLES),
-    }
+    buckets = {"length": bleu_by_length(translations, references, resamples=RESAMPLES)}
+    training = work / "raw" / f"train.{experiment.settings.target}"
+    if training.exists():  # else the training data came binarised, and their words are unknown
+        words = read_lines(training)
+        buckets["frequency"] = word_f1_by_frequency(translations, references, words, resamples=RESAMPLES)
     return {
         kind: [
             {

@@ -223,7 +223,7 @@ def students_table(
         if losses:
             cells.append(_loss(losses.get(system.key), least if system.preset else None))
         seconds = system.row["training_seconds"]["mean"]
-        cells.append(Cell(duration(seconds), seconds))
+        cells.append(Cell(duration(seconds) if seconds else "given", seconds))
         lines.append(cells)
     return Table(heads, lines, caption)
 

@@ -18,6 +18,7 @@ from weightdistill.errors import DistillationError
 from weightdistill.experiment.cost import Machine, Model, generator_cost
 from weightdistill.experiment.schema import NO_GENERATOR, REAL, Settings, SizeSettings
 from weightdistill.experiment.units import duration, size
+from weightdistill.experiment.workflow import teacher_checkpoints
 from weightdistill.method.shape import SHAPE_OPTIONS, TEACHERS, TransformerShape, student_shape
 from weightdistill.terminal import text_table
 
@@ -178,9 +179,12 @@ def plan(settings: Settings, machine: Machine) -> Plan:
 
 
 def _stages(settings: Settings, size: SizeSettings, machine: Machine) -> Iterator[Stage]:
-    options = _training_options(settings.teacher_options())
-    teacher = _teacher(options, settings.vocabulary)
-    yield _training("teacher", options, size.tokens, teacher, machine)
+    if settings.teacher.path:
+        teacher = Model.of_checkpoint(teacher_checkpoints(settings)[0])
+    else:
+        options = _training_options(settings.teacher_options())
+        teacher = _teacher(options, settings.vocabulary or 0)
+        yield _training("teacher", options, size.tokens, teacher, machine)
     epochs = {REAL: 1.0}  # sizes of the corpora, that of the real data being 1
     for name, corpus in settings.corpora.items():
         options = _translation_options(corpus.options)

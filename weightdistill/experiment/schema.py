@@ -6,7 +6,7 @@ which official fairseq brings.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Dict, List, Optional
 
 from omegaconf import MISSING
@@ -29,14 +29,31 @@ class SizeSettings:
 
 @dataclass
 class TeacherSettings:
-    """The teacher's training."""
+    """The teacher: the workflow trains it, or it is there already."""
 
-    options: str = MISSING
+    options: str = ""
     """Options of fairseq-train."""
     threads: int = 1
     """CPU threads."""
     average: int = 5
     """How many of the last checkpoints are averaged."""
+    path: str = ""
+    """A trained checkpoint instead of all that. With several, comma-separated, soft labels are the mean of all;
+    weights, translations and the teacher's row of the table come from the first."""
+    least_bleu: float = 5.0
+    """BLEU on the validation set below which a given teacher is not distilled."""
+
+
+@dataclass
+class TextSettings:
+    """How text becomes the pieces of a given teacher; by default, the workflow trains SentencePiece on its data."""
+
+    processing: str = ""
+    """Its text processing, a text.json."""
+    dictionaries: str = ""
+    """Folder of its dictionaries."""
+    train_bin: str = ""
+    """Folder of training data that are binarised already; only validation and test sets are then raw text."""
 
 
 @dataclass
@@ -116,6 +133,23 @@ class EvaluationSettings:
     """Options of `weightdistill evaluate` that give BLEU as the experiment's paper computed it."""
     comet: str = ""
     """Checkpoint of a COMET model, for the metric `comet`."""
+    engine: str = "fairseq"
+    """What translates: `fairseq`, or the much faster `ctranslate2`, whose translations differ in a few sentences."""
+
+
+@dataclass
+class BundleSettings:
+    """The student that is made ready for use, in the folder `model`."""
+
+    method: str = MISSING
+    """The method whose first student it is."""
+    quantization: str = "int8"
+    """Number format of the weights: int8 for CPUs, float16 for GPUs, or float32."""
+    vocabulary_map: bool = True
+    """Whether CTranslate2 predicts only words that the source makes likely, if that costs no BLEU on the validation
+    set."""
+    largest_loss: float = 0.2
+    """BLEU that the map may cost there."""
 
 
 @dataclass
@@ -174,8 +208,9 @@ class Settings:
     """Test sets."""
     evaluated: List[str] = MISSING
     """Sets on which systems are scored: of the tests and `valid`."""
-    vocabulary: int = MISSING
-    """Joint subword pieces."""
+    vocabulary: Optional[int] = None
+    """Joint subword pieces, unless `text` names another processing."""
+    text: TextSettings = field(default_factory=TextSettings)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     students: Dict[str, Any] = MISSING
     """Seeds by preset."""
@@ -209,6 +244,7 @@ class Settings:
     """Corpora by name that the teacher translates."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     benchmark: BenchmarkSettings = field(default_factory=BenchmarkSettings)
+    bundle: Optional[BundleSettings] = None
     reduced: ReducedSettings = field(default_factory=ReducedSettings)
     paper: Dict[str, PaperFigures] = field(default_factory=dict)
     """What the paper reports, by preset."""
@@ -237,9 +273,10 @@ class Settings:
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal digits, of all that influences results.
 
-        Titles, notes, the size of the data, which only the plan reads, and the machine's GPUs do not.
+        Titles, notes, the size of the data, which only the plan reads, and the machine's GPUs do not. Nor do settings
+        that have their default, so that a new one leaves earlier fingerprints as they are.
         """
-        settings = {name: value for name, value in self.as_dict().items() if name not in _OF_THE_EXPERIMENT_ALONE}
+        settings = {name: value for name, value in _set(self).items() if name not in _OF_THE_EXPERIMENT_ALONE}
         settings["methods"] = {
             name: {key: value for key, value in method.items() if key not in _OF_THE_REPORT_ALONE}
             for name, method in settings["methods"].items()
@@ -249,3 +286,17 @@ class Settings:
 
 _OF_THE_EXPERIMENT_ALONE = {"title", "description", "size", "gpus"}
 _OF_THE_REPORT_ALONE = {"title", "group", "variant", "note"}
+
+
+def _set(value: Any) -> Any:
+    """Plain dictionaries, lists, strings and numbers of settings, without those that have their default."""
+    if isinstance(value, dict):
+        return {key: _set(entry) for key, entry in value.items()}
+    if not is_dataclass(value):
+        return value
+    return {entry.name: _set(getattr(value, entry.name)) for entry in fields(value) if not _has_default(value, entry)}
+
+
+def _has_default(value: Any, entry: "Field[Any]") -> bool:
+    default = entry.default_factory() if callable(entry.default_factory) else entry.default
+    return bool(getattr(value, entry.name) == default)

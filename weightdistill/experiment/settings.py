@@ -23,6 +23,7 @@ from weightdistill.experiment.schema import (
     NO_GENERATOR,
     REAL,
     BenchmarkSettings,
+    BundleSettings,
     CorpusSettings,
     DistillationSettings,
     EvaluationSettings,
@@ -32,6 +33,7 @@ from weightdistill.experiment.schema import (
     Settings,
     SizeSettings,
     TeacherSettings,
+    TextSettings,
 )
 from weightdistill.method.config import BUNDLES
 from weightdistill.method.shape import STUDENTS
@@ -43,6 +45,8 @@ _PARTS = {
     "evaluation": EvaluationSettings,
     "benchmark": BenchmarkSettings,
     "reduced": ReducedSettings,
+    "text": TextSettings,
+    "bundle": BundleSettings,
 }
 _PARTS_BY_NAME = {"corpora": CorpusSettings, "methods": MethodSettings, "paper": PaperFigures}
 
@@ -124,6 +128,8 @@ def _require_of_experiment(settings: Settings) -> None:
     if "comet" in evaluation.metrics.split() and not evaluation.comet:
         raise DistillationError("evaluation.comet must name the checkpoint of a model, since comet is a metric")
     _require_choice("evaluation.test", evaluation.test, list(TESTS))
+    _require_choice("evaluation.engine", evaluation.engine, ["fairseq", "ctranslate2"])
+    _require_teacher(settings)
     for preset in settings.paper:
         _require_choice("paper", preset, list(STUDENTS))
     for name, corpus in settings.corpora.items():
@@ -137,6 +143,23 @@ def _require_of_experiment(settings: Settings) -> None:
         ) from error
     _require_weights("distillation", settings.distillation.weight, settings.distillation.temperature)
     _require_seeds("students", settings.students)
+
+
+def _require_teacher(settings: Settings) -> None:
+    """Check that the teacher is either trained or given, and its text processing with it."""
+    teacher, text = settings.teacher, settings.text
+    if bool(teacher.options) == bool(teacher.path):
+        raise DistillationError(
+            "teacher must have either options, with which it is trained, or the path of a trained checkpoint, but has "
+            f"{'both' if teacher.path else 'neither'}"
+        )
+    if bool(settings.vocabulary) == bool(text.processing):
+        raise DistillationError(
+            "settings must have either a vocabulary, the size of a SentencePiece model to train, or text.processing, "
+            f"the text processing of a given teacher, but have {'both' if text.processing else 'neither'}"
+        )
+    if teacher.path and not (text.processing and text.dictionaries):
+        raise DistillationError("teacher.path needs text.processing and text.dictionaries, which must be the teacher's")
 
 
 def _require_of_methods(settings: Settings) -> None:
@@ -166,6 +189,8 @@ def _require_of_methods(settings: Settings) -> None:
         for preset in method.students:
             _require_choice(f"{where}.students", preset, list(settings.students))
     _require_choice("timed", settings.timed, list(settings.methods))
+    if settings.bundle is not None:
+        _require_choice("bundle.method", settings.bundle.method, list(settings.methods))
     for name in settings.baselines:
         _require_choice("baselines", name, list(settings.methods))
     for preset in settings.students:

@@ -99,7 +99,7 @@ def systems(results: Mapping[str, Any]) -> Table:
                 speed = row["speed"][engine][size]
                 per_second = f"{speed['sentences_per_second']['median']:.0f}/s"
                 cells.append(per_second if not row["preset"] else f"{speed['ratio']['median']:.2f}×")  # noqa: RUF001
-        cells.append(duration(row["training_seconds"]["mean"]))
+        cells.append(duration(row["training_seconds"]["mean"]) if row["training_seconds"]["mean"] else "given")
         lines.append(cells)
     return Table(heads, lines)
 

@@ -63,6 +63,20 @@ def compared(settings: Settings) -> dict[str, list[str]]:
     return groups
 
 
+def teacher_checkpoints(settings: Settings) -> list[str]:
+    """The teacher's checkpoint, an average or the one that was given; several if students learn from several."""
+    given = [path.strip() for path in settings.teacher.path.split(",") if path.strip()]
+    return given or [f"{TEACHER}/average.pt"]
+
+
+def bundled(settings: Settings) -> str | None:
+    """The student that is made ready for use, if any."""
+    if settings.bundle is None:
+        return None
+    preset, seeds = next(iter(settings.methods[settings.bundle.method].students.items()))
+    return student_name(settings.bundle.method, preset, seeds[0])
+
+
 def data_folder(settings: Settings, method: str) -> str:
     """The binarised data that a method trains on."""
     data = settings.methods[method].data
@@ -76,18 +90,28 @@ def cache_folder(settings: Settings, method: str) -> str | None:
 
 
 def training_folders(settings: Settings, system: str) -> list[str]:
-    """Where the trainings of a system lie, in their order."""
+    """Where the trainings of a system lie, in their order; a given teacher has none."""
     if system == TEACHER:
-        return [TEACHER]
+        return [] if settings.teacher.path else [TEACHER]
     names = {"student": "students"}
     return [f"{names.get(stage, stage)}/{system}" for stage in settings.methods[method_of(system)].stages]
 
 
 def exported_checkpoint(settings: Settings, system: str) -> str:
     """The checkpoint that is exported: an average of the last ones, or the best on the validation set."""
+    if system == TEACHER:
+        return teacher_checkpoints(settings)[0]
     folder = training_folders(settings, system)[-1]
-    averaged = system == TEACHER or settings.average is not None
-    return f"{folder}/{'average' if averaged else 'checkpoint_best'}.pt"
+    return f"{folder}/{'checkpoint_best' if settings.average is None else 'average'}.pt"
+
+
+def preparation_options(settings: Settings) -> str:
+    """Options of scripts/prepare.sh on how text becomes pieces, in the shell's syntax."""
+    text = settings.text
+    if not text.processing:
+        return f"--vocab-size {settings.vocabulary}"
+    given = {"text": text.processing, "dictionaries": text.dictionaries, "train-bin": text.train_bin}
+    return " ".join(f"--{name} {shlex.quote(value)}" for name, value in given.items() if value)
 
 
 def training_options(settings: Settings, method: str, stage: str, experiment: Path) -> str:

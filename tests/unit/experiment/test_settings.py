@@ -85,8 +85,13 @@ def test_later_files_change_single_settings(tmp_path: Path) -> None:
         ({"vocabulry": 1}, "there is no setting vocabulry; did you mean vocabulary?"),
         ({"evaluation": {"colour": 1}}, "there is no setting evaluation.colour; the settings here are beam, .*metrics"),
         ({"vocabulary": "many"}, "vocabulary: Value 'many'"),
-        ({"vocabulary": None}, "the settings lack vocabulary"),
-        ({"teacher": {"threads": 1}}, r"the settings lack teacher\.options"),
+        ({"vocabulary": None}, "settings must have either a vocabulary, .* or text.processing, .* but have neither"),
+        ({"text": {"processing": "text.json"}}, "settings must have either a vocabulary, .* but have both"),
+        ({"teacher": {"threads": 1}}, "teacher must have either options, .* or the path .* but has neither"),
+        ({"teacher": {"options": "--lr 1", "path": "teacher.pt"}}, "teacher must have either .* but has both"),
+        ({"teacher": {"path": "teacher.pt"}}, r"teacher\.path needs text\.processing and text\.dictionaries"),
+        ({"evaluation": {"engine": "marian"}}, "evaluation.engine must be one of fairseq, ctranslate2"),
+        ({"bundle": {"method": "wdd"}}, "bundle.method must be one of .*'wdd'; did you mean wd?"),
         ({"timed": "wdd"}, "timed must be one of plain, .*'wdd'; did you mean wd?"),
         ({"baselines": ["kdd"]}, "baselines must be one of .*'kdd'"),
         ({"evaluated": ["tset"]}, "evaluated must be one of valid, test, but is 'tset'; did you mean test?"),
@@ -140,3 +145,9 @@ def test_files_that_hold_no_settings_are_refused(tmp_path: Path, text: str, mess
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(DistillationError, match=message):
         read([tmp_path / "config.yaml"])
+
+
+def test_a_setting_that_has_its_default_leaves_the_fingerprint_as_it_is() -> None:
+    settings = resolve(toy())
+    assert resolve(toy(evaluation={"engine": "fairseq"})).fingerprint() == settings.fingerprint()
+    assert resolve(toy(evaluation={"engine": "ctranslate2"})).fingerprint() != settings.fingerprint()

@@ -81,3 +81,21 @@ def test_a_search_is_tuned_where_there_is_a_choice(settings: Settings) -> None:
     assert not workflow.is_tuned(settings)
     settings.evaluation.beam = [4, 6]
     assert workflow.is_tuned(settings)
+
+
+def test_a_given_teacher_is_used_where_it_lies(settings: Settings) -> None:
+    assert workflow.teacher_checkpoints(settings) == ["teacher/average.pt"]
+    assert workflow.preparation_options(settings) == "--vocab-size 700"
+    changes = {
+        "vocabulary": None,
+        "teacher": {"path": "/a/one.pt, /a/two.pt"},
+        "text": {"processing": "/a/my text.json", "dictionaries": "/a"},
+        "bundle": {"method": "wd"},
+    }
+    given = resolve({**settings.as_dict(), **changes})
+    assert workflow.teacher_checkpoints(given) == ["/a/one.pt", "/a/two.pt"]
+    assert workflow.exported_checkpoint(given, "teacher") == "/a/one.pt"
+    assert workflow.training_folders(given, "teacher") == []
+    assert workflow.preparation_options(given) == "--text '/a/my text.json' --dictionaries /a"
+    assert workflow.bundled(given) == "wd-tiny-2"
+    assert workflow.bundled(settings) is None
