@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,23 @@ def read_lines(path: str | Path) -> list[str]:
         raise DistillationError(f"{path} is empty; it must hold one sentence per line")
     # Not splitlines(): it would also break lines at characters such as U+2028, and the sides would no longer align.
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def decode_lines(file: Iterable[bytes], name: str) -> Iterator[str]:
+    """Decode the lines of a binary stream without their line feeds. Only a line feed ends a line.
+
+    Args:
+        file: The lines, as a binary file gives them.
+        name: Name of the file for errors.
+
+    Raises:
+        DistillationError: A line is not UTF-8.
+    """
+    for number, line in enumerate(file, start=1):
+        try:
+            yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DistillationError(f"{name}: line {number} is not UTF-8; convert the file first") from error
 
 
 def first_line(text: str, *words: str) -> str:

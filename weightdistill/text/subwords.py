@@ -1,15 +1,177 @@
-"""SentencePiece on the command line; its Python package does not include the programs.
+"""Subword models: SentencePiece, the BPE codes of subword-nmt and fastBPE, and none for text that is segmented already.
 
     python -m weightdistill.text.subwords train PREFIX VOCAB_SIZE FILE...   writes PREFIX.model
-    python -m weightdistill.text.subwords encode MODEL < TEXT > PIECES
-    python -m weightdistill.text.subwords decode MODEL < PIECES > TEXT
 
 Knows nothing about models or fairseq.
 """
 
+import io
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
 
 import sentencepiece
+
+from weightdistill.errors import DistillationError
+
+Kind: TypeAlias = Literal["sentencepiece", "subword-nmt", "fastbpe"]
+
+JOINING: Mapping[str, str | None] = {
+    "none": None,
+    "@@ ": "@@ ",
+    "sentencepiece": "\u2581",
+    "wordpiece": "_",
+    "letter": "|",
+    "_EOW": "_EOW",
+}
+"""How pieces become words without a subword model: names of fairseq's --remove-bpe, and the mark of each."""
+
+
+class Segmenter(Protocol):
+    """Splits the words of a text into pieces, and joins them again."""
+
+    def encode(self, text: str) -> list[str]:
+        """Split a text with one blank between words."""
+
+    def decode(self, pieces: list[str]) -> str:
+        """Join pieces to a text."""
+
+
+class SentencePieces:
+    """A SentencePiece model.
+
+    Args:
+        path: Its file.
+
+    Raises:
+        DistillationError: The file cannot be read, or is no SentencePiece model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=_read(path))
+        except RuntimeError as error:
+            raise DistillationError(f"{path} is no SentencePiece model; give the .model file") from error
+
+    def encode(self, text: str) -> list[str]:
+        """See `Segmenter`."""
+        pieces: list[str] = self._processor.encode(text, out_type=str)
+        return pieces
+
+    def decode(self, pieces: list[str]) -> str:
+        """See `Segmenter`."""
+        return str(self._processor.decode(pieces))
+
+
+class BytePairs:
+    """BPE codes of subword-nmt or fastBPE, applied by subword-nmt.
+
+    fastBPE's codes are those of subword-nmt's version 0.2 with a frequency in the third column.
+
+    Args:
+        path: File of the codes.
+
+    Raises:
+        DistillationError: The file cannot be read, or holds no BPE codes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from subword_nmt.apply_bpe import BPE
+
+        codes = _read(path).decode("utf-8")
+        if detect(path) == "fastbpe":
+            codes = "#version: 0.2\n" + "".join(f"{line.rpartition(' ')[0]}\n" for line in _code_lines(codes))
+        self._bpe = BPE(io.StringIO(codes))
+
+    def encode(self, text: str) -> list[str]:
+        """See `Segmenter`."""
+        pieces: list[str] = self._bpe.segment_tokens(text.split())
+        return pieces
+
+    def decode(self, pieces: list[str]) -> str:
+        """See `Segmenter`."""
+        return join(pieces, "@@ ")
+
+
+class Words:
+    """No subword model: the text is segmented already.
+
+    Args:
+        joining: How pieces become words, one of JOINING.
+    """
+
+    def __init__(self, joining: str) -> None:
+        self._joining = joining
+
+    def encode(self, text: str) -> list[str]:
+        """See `Segmenter`."""
+        return text.split()
+
+    def decode(self, pieces: list[str]) -> str:
+        """See `Segmenter`."""
+        return join(pieces, self._joining)
+
+
+def join(pieces: list[str], joining: str) -> str:
+    """Join pieces like fairseq's --remove-bpe.
+
+    Args:
+        pieces: Pieces of one sentence.
+        joining: One of JOINING.
+    """
+    mark = JOINING[joining]
+    if mark is None:
+        return " ".join(pieces)
+    if joining == "@@ ":
+        return (" ".join(pieces) + " ").replace(mark, "").rstrip()
+    return "".join(pieces).replace(mark, " ").strip()
+
+
+def open_segmenter(path: Path | None, joining: str = "none") -> Segmenter:
+    """Load a subword model of any kind.
+
+    Args:
+        path: Its file; None if the text is segmented already.
+        joining: How pieces become words without a model, one of JOINING.
+
+    Raises:
+        DistillationError: The file cannot be read, or is no subword model.
+    """
+    if path is None:
+        return Words(joining)
+    return SentencePieces(path) if detect(path) == "sentencepiece" else BytePairs(path)
+
+
+def detect(path: Path) -> Kind:
+    """Tell from its content what kind of subword model a file holds.
+
+    Raises:
+        DistillationError: The file cannot be read, or holds none.
+    """
+    data = _read(path)
+    remedy = "give a SentencePiece model (.model), or the BPE codes of subword-nmt or fastBPE"
+    try:
+        codes = _code_lines(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        codes = []
+    fields = [line.split(" ") for line in codes]
+    widths = {len(columns) for columns in fields}
+    if widths == {2} and all(_is_number(count) for _, count in fields):
+        raise DistillationError(f"{path} is a dictionary, not a subword model; {remedy}")
+    if widths == {2} and not any("</w>" in line for line in codes) and any("\u0120" in line for line in codes):
+        raise DistillationError(f"{path} holds byte-level BPE (as of GPT-2), which is not supported; {remedy}")
+    if widths == {2}:
+        return "subword-nmt"
+    if widths == {3} and all(columns[2].isdigit() for columns in fields):
+        return "fastbpe"
+    try:
+        if not data:
+            raise RuntimeError("SentencePiece takes an empty file for a model")
+        sentencepiece.SentencePieceProcessor(model_proto=data)
+    except RuntimeError as error:
+        raise DistillationError(f"{path} is no subword model; {remedy}") from error
+    return "sentencepiece"
 
 
 def train(prefix: str, vocab_size: int, files: list[str]) -> None:
@@ -34,38 +196,34 @@ def train(prefix: str, vocab_size: int, files: list[str]) -> None:
     )
 
 
-def convert(direction: str, model: str) -> None:
-    """Encode or decode standard input to standard output, one sentence per line.
-
-    Args:
-        direction: `encode` (text to pieces) or `decode` (pieces to text).
-        model: File of the SentencePiece model.
-
-    Raises:
-        OSError: The model cannot be read.
-    """
-    processor = sentencepiece.SentencePieceProcessor(model_file=model)
-    sys.stdin.reconfigure(newline="\n")  # type: ignore[union-attr]  # a carriage return alone does not end a line
-    for line in sys.stdin:
-        pieces = line.strip()
-        if direction == "encode":
-            print(" ".join(processor.encode(pieces, out_type=str)))
-        else:
-            print(processor.decode(pieces.split()))
-
-
 def main(arguments: list[str]) -> None:
     """Run the command line. Wrong arguments print the usage, unusable files one line; both end with exit code 1."""
     try:
         match arguments:
             case ["train", prefix, vocab_size, *files] if files:
                 train(prefix, int(vocab_size), files)
-            case ["encode" | "decode" as direction, model]:
-                convert(direction, model)
             case _:
                 sys.exit(__doc__)
     except (OSError, RuntimeError) as error:  # RuntimeError is SentencePiece's
         sys.exit(f"subwords: {error}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DistillationError(
+            f"{path} cannot be read: {error.strerror}; give the path of a SentencePiece model or of BPE codes"
+        ) from error
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").replace(".", "", 1).isdigit()
+
+
+def _code_lines(text: str) -> list[str]:
+    lines = text.rstrip("\n").split("\n")
+    return [line.strip("\r ") for line in (lines[1:] if lines[0].startswith("#version") else lines)]
 
 
 if __name__ == "__main__":
