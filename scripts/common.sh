@@ -3,10 +3,15 @@
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-VENV=${WEIGHTDISTILL_VENV:-$ROOT/.venv}
-PLUGIN=$ROOT/fairseq_plugins
-export PATH="$VENV/bin:$PATH"
-export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+if [[ -e $ROOT/__init__.py ]]; then  # installed: this folder lies in the package, whose environment is the caller's
+    VENV=${WEIGHTDISTILL_VENV:-}
+    PLUGIN=${ROOT%/*}/fairseq_plugins
+else
+    VENV=${WEIGHTDISTILL_VENV:-$ROOT/.venv}
+    PLUGIN=$ROOT/fairseq_plugins
+    export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+fi
+[[ -z $VENV ]] || export PATH="$VENV/bin:$PATH"
 export PYTHONUTF8=1  # text is UTF-8 in pipes, too, whatever the locale says
 
 # glibc hands big tensors back to the kernel after each operation by default; keeping them saves a quarter of a

@@ -47,7 +47,7 @@ fi
 echo "installing into $VENV; this takes a few minutes ..."
 "$VENV/bin/python" -m pip install -qq ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 "$VENV/bin/python" -m pip install -qq numpy setuptools
-"$VENV/bin/python" -m pip install -qq -e "${ROOT}[workflow,dev]"
+"$VENV/bin/python" -m pip install -qq -e "${ROOT}[chinese,dev]"
 echo "$WANTED" > "$STAMP"
 version="import sys, torch; print('installed: Python', sys.version.split()[0], 'and torch', torch.__version__)"
 "$VENV/bin/python" -c "$version"

@@ -23,7 +23,7 @@ rm -rf "$OUTPUT.tried"  # it may be of another model
 for beam in $BEAMS; do
     for penalty in $LENGTH_PENALTIES; do
         folder=$OUTPUT.tried/$beam-$penalty
-        "$ROOT/scripts/evaluate.sh" --model "$MODEL" --prepared "$PREPARED" --raw "$RAW" \
+        bash "$(dirname "$0")/evaluate.sh" --model "$MODEL" --prepared "$PREPARED" --raw "$RAW" \
             --source "$SOURCE" --target "$TARGET" --output "$folder" --tests "$VALID" --metrics bleu \
             --beam "$beam" --length-penalty "$penalty"
     done

@@ -56,5 +56,5 @@ rule prepare:
     message:
         "subword pieces and binarised data"
     shell:
-        "{SCRIPTS:q}/prepare.sh --raw raw {LANGUAGES} --output prepared --tests {params.tests:q} "
+        "bash {SCRIPTS:q}/prepare.sh --raw raw {LANGUAGES} --output prepared --tests {params.tests:q} "
         "{params.pieces} --threads {threads} &>> {log}"

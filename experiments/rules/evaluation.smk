@@ -22,7 +22,7 @@ rule tune:
     message:
         "choosing beam and length penalty for {wildcards.system} on the validation set"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/tune.sh --model $(dirname {input.engine}) --prepared prepared --raw raw "
+        "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/tune.sh --model $(dirname {input.engine}) --prepared prepared --raw raw "
         "{LANGUAGES} --output {output} --beams {params.beams:q} --length-penalties {params.penalties:q} &>> {log}"
 
 
@@ -59,7 +59,7 @@ rule evaluate:
     message:
         "translating the test sets with {wildcards.system}"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/evaluate.sh --model {params.model} --prepared prepared --raw raw "
+        "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/evaluate.sh --model {params.model} --prepared prepared --raw raw "
         "{LANGUAGES} --output evaluated/{wildcards.system} --tests {params.tests:q} {params.search} "
         "--metrics {params.metrics:q} {params.paper} {params.comet} &>> {log}"
 
@@ -119,5 +119,5 @@ rule benchmark:
     message:
         "timing the decoding, with nothing else running"
     shell:
-        "{SCRIPTS:q}/benchmark.sh --input {params.pieces} --data prepared/data-bin --output benchmark {params.options} "
+        "bash {SCRIPTS:q}/benchmark.sh --input {params.pieces} --data prepared/data-bin --output benchmark {params.options} "
         "-- {params.models} &>> {log}"

@@ -49,7 +49,7 @@ rule student:
     message:
         f"training the student {STUDENT}, students/{STUDENT}/train.log"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/train_student.sh --data $(dirname {input.data}) "
+        "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/train_student.sh --data $(dirname {input.data}) "
         "--teacher {params.teachers} --output $(dirname {output}) --preset {wildcards.preset} {params.distillation} "
         "-- --seed {wildcards.seed} {params.options} &>> "
         f"logs/student-{STUDENT}.log"
@@ -75,7 +75,7 @@ rule phase1:
     message:
         f"{STUDENT}, phase 1, phase1/{STUDENT}/train.log"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/{params.stage} --data $(dirname {input.data}) --teacher {params.teachers} "
+        "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/{params.stage} --data $(dirname {input.data}) --teacher {params.teachers} "
         "--output $(dirname {output}) --preset {wildcards.preset} {params.distillation} "
         "-- --seed {wildcards.seed} {params.options} &>> "
         f"logs/phase1-{STUDENT}.log"
@@ -92,7 +92,7 @@ rule materialise:
     message:
         f"{STUDENT}: generating the student"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/export.sh $(dirname {input})/checkpoint_best.pt --output {output} "
+        "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/export.sh $(dirname {input})/checkpoint_best.pt --output {output} "
         "--data prepared/data-bin &>> {log}"
 
 
@@ -114,7 +114,7 @@ rule phase2:
     message:
         f"{STUDENT}, phase 2, phase2/{STUDENT}/train.log"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/phase2.sh --data $(dirname {input.data}) --teacher {params.teachers} "
+        "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/phase2.sh --data $(dirname {input.data}) --teacher {params.teachers} "
         "--student {input.student} --output $(dirname {output}) --preset {wildcards.preset} {params.distillation} "
         "-- --seed {wildcards.seed} {params.options} &>> "
         f"logs/phase2-{STUDENT}.log"
@@ -136,5 +136,5 @@ rule export:
     message:
         "exporting {wildcards.system}"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/export.sh {params.checkpoint} --output {output.model} "
+        "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/export.sh {params.checkpoint} --output {output.model} "
         "--data prepared/data-bin --ctranslate2 $(dirname {output.engine}) &>> {log}"

@@ -45,7 +45,7 @@ else:
         message:
             "training the teacher, teacher/train.log"
         shell:
-            "OMP_NUM_THREADS={threads} {SCRIPTS:q}/train_teacher.sh --data prepared/data-bin --output teacher "
+            "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/train_teacher.sh --data prepared/data-bin --output teacher "
             "-- {params.options} &>> logs/teacher.log"
 
 
@@ -65,7 +65,7 @@ rule average:
     message:
         "averaging the last checkpoints in {wildcards.folder}"
     shell:
-        "{SCRIPTS:q}/average.sh --checkpoints {wildcards.folder} --last {params.last} --output {output} &>> {log}"
+        "bash {SCRIPTS:q}/average.sh --checkpoints {wildcards.folder} --last {params.last} --output {output} &>> {log}"
 
 
 rule shard:
@@ -85,7 +85,7 @@ rule shard:
     message:
         "translating part {wildcards.part} of {wildcards.parts} of the training data with the teacher, {wildcards.corpus}"
     shell:
-        "OMP_NUM_THREADS={threads} {SCRIPTS:q}/translate.sh --prepared prepared {LANGUAGES} "
+        "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/translate.sh --prepared prepared {LANGUAGES} "
         "--model exported/teacher/ctranslate2 --output corpora/{wildcards.corpus} {params.options} "
         "--shards {wildcards.parts} --only {wildcards.part} &>> {log}"
 

@@ -4,11 +4,15 @@ A command imports what it needs when it runs, so that `--help` is quick.
 """
 
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+import fairseq_plugins
 from fairseq_plugins.commands import evaluation, experiments, models, teaching, text
 from weightdistill.errors import DistillationError
+from weightdistill.installation import versions
 
 app = typer.Typer(
     name="weightdistill",
@@ -19,6 +23,31 @@ app = typer.Typer(
 )
 for subject in (models, teaching, text, evaluation, experiments):
     app.add_typer(subject.app)
+
+
+def _print_versions(wanted: bool) -> None:
+    if wanted:
+        for name, version in versions().items():
+            typer.echo(f"{name} {version}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the versions that decide about a result.", callback=_print_versions, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def plugin() -> None:
+    """Print the folder for fairseq's `--user-dir`."""
+    typer.echo(Path(fairseq_plugins.__path__[0]).resolve())
 
 
 def main() -> None:
