@@ -107,7 +107,7 @@ rule corpus:
     message:
         "the translated corpus {wildcards.corpus}"
     shell:
-        "OMP_NUM_THREADS=1 {SCRIPTS:q}/translate.sh --prepared prepared {LANGUAGES} "
+        "OMP_NUM_THREADS=1 bash {SCRIPTS:q}/translate.sh --prepared prepared {LANGUAGES} "
         "--model exported/teacher/ctranslate2 --output corpora/{wildcards.corpus} {params.options} "
         "--shards {params.shards} --threads {threads} &>> {log}"
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from commands import PHASE1_UPDATES, TEACHER_SHAPE, TRAINING, Corpus, MakeOnce, Training, phase1, run
 from filelock import FileLock
+from installing import build_wheel, install
 
 from weightdistill import checkpoint
 
@@ -39,6 +40,13 @@ def make_once(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> MakeO
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def installed(make_once: MakeOnce) -> Path:
+    """`weightdistill` in an environment that has the project from its wheel; `run_installed` runs it."""
+    folder = make_once("installed", lambda folder: install(build_wheel(folder), folder / "environment"))
+    return folder / "environment/bin/weightdistill"
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ COMMANDS = [
     *("distill", "cache-teacher"),
     *("clean", "read-tmx", "read-ldc", "read-sgm", "write-sgm"),
     *("evaluate", "benchmark", "benchmark-training"),
-    "plan",
+    *("plan", "plugin"),
 ]
 
 
