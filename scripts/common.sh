@@ -235,16 +235,9 @@ train() {
 
 # experiment OUTPUT [SNAKEMAKE OPTIONS]: runs experiments/Snakefile in a folder, and shows the progress of its trainings.
 experiment() {
-    local output=$1 quiet=(--quiet host reason)
+    local output=$1
     shift
-    local version='from importlib.metadata import version; print(version("snakemake"))'
-    [[ $(python -c "$version") != 7.* ]] || quiet=()  # which knows no such parts of its output
-    # A lock of our own: Snakemake's would outlive a run that was killed.
-    exec 9> "$output/.lock"
-    flock --nonblock 9 || die "another run is using $output"
-    python -m weightdistill.experiment.progress --folder "$output" -- \
-        snakemake "${quiet[@]}" --rerun-triggers mtime params input --rerun-incomplete --nolock \
-        --snakefile "$ROOT/experiments/Snakefile" --directory "$output" "$@" \
+    python -m weightdistill.experiment.launch --folder "$output" -- "$@" \
         || die "a stage failed; its log in $output/logs says why"
 }
 

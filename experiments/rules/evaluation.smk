@@ -7,6 +7,15 @@ COMPARED = names.compared(SETTINGS)
 TIMED = list(names.timed(SETTINGS).values())
 
 
+def search_of(wildcards, input):
+    """Options of evaluate.sh on beam search: what was chosen on the validation set, or the settings'."""
+    if TUNED:
+        return f"--search {input.search}"
+    return (
+        f"--beam {EVALUATION.beam[0]} --length-penalty {EVALUATION.length_penalty[0]}"
+    )
+
+
 rule tune:
     input:
         engine="exported/{system}/ctranslate2/model.bin",
@@ -48,11 +57,7 @@ rule evaluate:
         # a checkpoint, or CTranslate2's folder
         model=lambda wildcards, input: input.model.removesuffix("/model.bin"),
         tests=" ".join(SETTINGS.evaluated),
-        search=lambda wildcards, input: (
-            f"--search {input.search}"
-            if TUNED
-            else f"--beam {EVALUATION.beam[0]} --length-penalty {EVALUATION.length_penalty[0]}"
-        ),
+        search=search_of,
         metrics=EVALUATION.metrics,
         comet=f"--comet {shlex.quote(EVALUATION.comet)}" if EVALUATION.comet else "",
         paper=f"--paper {shlex.quote(EVALUATION.paper)}" if EVALUATION.paper else "",

@@ -77,6 +77,11 @@ def bundled(settings: Settings) -> str | None:
     return student_name(settings.bundle.method, preset, seeds[0])
 
 
+def ways(settings: Settings) -> list[str]:
+    """How the bundled student is measured: `whole`, over all words, and `mapped`, over those of a vocabulary map."""
+    return ["whole", *(["mapped"] if settings.bundle and settings.bundle.vocabulary_map else [])]
+
+
 def data_folder(settings: Settings, method: str) -> str:
     """The binarised data that a method trains on."""
     data = settings.methods[method].data
