@@ -26,6 +26,10 @@ options "$@"
 need --train "$TRAIN"; need --valid "$VALID"; need --test "$TEST"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 [[ $SEGMENT == jieba || $SEGMENT == characters ]] || die "--segment must be jieba or characters, but is $SEGMENT"
+if [[ $SOURCE == zh && $SEGMENT == jieba ]]; then
+    python -c 'import jieba' 2> /dev/null \
+        || die "--segment jieba needs the package jieba; install weightdistill[chinese], or take --segment characters"
+fi
 
 # letters LANG: Romanian s and t with a comma below; older texts have a cedilla
 letters() {

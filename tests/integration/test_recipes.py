@@ -155,11 +155,15 @@ def test_chinese_in_characters(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     files = [f"--{kind}={tmp_path}/a" for kind in ("train", "valid")]
     options = [word for option in files for word in option.split("=")]
-    run(
-        *(*HERE, ROOT / "scripts/clean.sh", *options, "--test", f"test={tmp_path}/a", "--source", "zh"),
-        *("--target", "en", "--output", tmp_path / "raw", "--segment", "characters"),
-    )
+    languages = ("--source", "zh", "--target", "en", "--output", tmp_path / "raw")
+    command = (ROOT / "scripts/clean.sh", *options, "--test", f"test={tmp_path}/a", *languages)
+    run(*HERE, *command, "--segment", "characters")
     assert [line.split() for line in lines(tmp_path / "raw/train.zh")] == [["漢", "語", "BLEU", "。"]]
+
+    (tmp_path / "without/jieba").mkdir(parents=True)
+    (tmp_path / "without/jieba/__init__.py").write_text("raise ImportError", encoding="utf-8")
+    printed = run(*HERE, f"PYTHONPATH={tmp_path}/without", *command, fails=True)
+    assert "install weightdistill[chinese], or take --segment characters" in printed
 
 
 def test_a_resumed_recipe_knows_where_its_text_came_from(tmp_path: Path) -> None:
