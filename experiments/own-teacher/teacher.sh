@@ -35,5 +35,5 @@ fairseq-train "$OUTPUT/data-bin" --save-dir "$OUTPUT/checkpoints" --cpu --num-wo
     --encoder-ffn-embed-dim 256 --decoder-ffn-embed-dim 256 --encoder-attention-heads 4 --decoder-attention-heads 4 \
     --encoder-normalize-before --decoder-normalize-before --share-all-embeddings --dropout 0.2 \
     --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --optimizer adam --adam-betas '(0.9, 0.98)' \
-    --clip-norm 1.0 --lr 1.5e-3 --lr-scheduler inverse_sqrt --warmup-updates 800 --max-tokens 1024 --max-epoch 16 \
+    --clip-norm 1.0 --lr 1.5e-3 --lr-scheduler inverse_sqrt --warmup-updates 800 --max-tokens 1024 --max-epoch 14 \
     --no-epoch-checkpoints --seed 1 --log-format simple --log-interval 200 "${REST[@]}"

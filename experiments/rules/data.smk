@@ -39,7 +39,7 @@ rule raw:
     message:
         "raw text"
     shell:
-        "{params.command} &>> {log}"
+        "{{ {params.command}; }} &>> {log}"
 
 
 rule prepare:
