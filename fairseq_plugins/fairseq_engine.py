@@ -1,4 +1,4 @@
-"""Translates with fairseq's beam search; and checks that a model and a data folder have the same words."""
+"""Translates with fairseq's beam search or sampling; and checks that a model and a data folder have the same words."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from fairseq.data import Dictionary, data_utils
+from fairseq.search import Sampling as SamplingStrategy
 from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_plugins import teachers
@@ -53,10 +54,23 @@ class FairseqEngine:
 
         def run(filled: list[Pieces]) -> list[list[Hypothesis]]:
             target = self._task.target_dictionary
+            sampling = settings.sampling
+            method: dict[str, Any] = {"beam_size": settings.beam}
+            if sampling is not None:
+                if sampling.top_k > len(target):
+                    raise DistillationError(
+                        f"sampling top k must be at most the vocabulary's size ({len(target)}), but is {sampling.top_k}"
+                    )
+                method = {
+                    "beam_size": sampling.samples,
+                    "temperature": sampling.temperature,
+                    "search_strategy": SamplingStrategy(target, sampling_topk=sampling.top_k),
+                }
+                torch.manual_seed(sampling.seed)
             generator = SequenceGenerator(
                 [self._model],
                 target,
-                beam_size=settings.beam,
+                **method,
                 max_len_b=LONGEST_OUTPUT,
                 len_penalty=settings.length_penalty,
             )
@@ -72,7 +86,7 @@ class FairseqEngine:
                 for index, hypotheses in zip(
                     sample["id"].tolist(), generator.generate([self._model], {"net_input": inputs}), strict=True
                 ):
-                    for hypothesis in hypotheses[: settings.n_best]:
+                    for hypothesis in hypotheses if sampling is not None else hypotheses[: settings.n_best]:
                         pieces = [target[token] for token in hypothesis["tokens"].tolist() if token not in outer]
                         finished = len(pieces) < longest  # at that length fairseq forces an end
                         results[index].append(Hypothesis(pieces, float(hypothesis["score"]), finished))

@@ -1,7 +1,7 @@
 """Commands that store what a teacher predicts, so that students train without running it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from fairseq_plugins.commands.options import (
     progress_bar,
     quiet_fairseq,
 )
+from weightdistill.errors import DistillationError
 
 app = typer.Typer()
 
@@ -26,6 +27,9 @@ def distill(
     output: Annotated[Path, typer.Option("--output", help="Receives shards/, source, target and distilled.json.")],
     data: Data = None,
     reference: Annotated[Path | None, typer.Option(help="Their references in pieces, for --select and --real.")] = None,
+    sources: Annotated[
+        Path | None, typer.Option(help="Further sources in pieces, without references; gzipped if it ends in .gz.")
+    ] = None,
     shards: Annotated[
         int, typer.Option(min=1, help="Parts of the corpus; an interrupted run loses at most one part.")
     ] = 16,
@@ -33,27 +37,47 @@ def distill(
     beam: Beam = 5,
     n_best: Annotated[int, typer.Option(min=1, help="Hypotheses to select from.")] = 1,
     length_penalty: LengthPenalty = 1.0,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Translations per source, sampled instead of searched for.")
+    ] = None,
+    sampling_top_k: Annotated[
+        int | None, typer.Option(min=0, help="Sample among so many likeliest pieces; 0: all. Default: 10.")
+    ] = None,
+    sampling_temperature: Annotated[
+        float | None, typer.Option(help="Divides the logits; below 1: likelier samples. Default: 1.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the samples. Default: 1.")] = None,
     batch_tokens: BatchTokens = 4096,
     select: Annotated[
-        str, typer.Option(help="Select by score, or by similarity to the reference: bleu or chrf.")
-    ] = "score",
+        str | None,
+        typer.Option(
+            help="Select one by score or by similarity to the reference (bleu, chrf), or all. "
+            "Default: score, or all with --samples."
+        ),
+    ] = None,
     max_ratio: Annotated[float, typer.Option(help="Largest ratio of the two lengths in pieces; 0: no limit.")] = 0.0,
     keep_copies: Annotated[bool, typer.Option("--keep-copies", help="Keep translations equal to the source.")] = False,
     real: Annotated[int, typer.Option(min=0, help="Number of copies of the real pairs in the result.")] = 0,
     distilled: Annotated[int, typer.Option(min=0, help="Number of copies of the distilled pairs.")] = 1,
     threads: Threads = None,
 ) -> None:
-    """Make the corpus of sequence-level distillation: the teacher translates the training sources."""
-    from weightdistill.decoding.engines import Search
+    """Make the corpus of sequence-level distillation: the teacher translates the training sources, and more text."""
+    from weightdistill.decoding.engines import Sampling, Search
     from weightdistill.distillation.sequence_level import FilterSettings, Mixture, SequenceDistillation
 
+    options = {"top_k": sampling_top_k, "temperature": sampling_temperature, "seed": seed}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if given and samples is None:
+        raise DistillationError("--sampling-top-k, --sampling-temperature and --seed need sampling; give --samples")
+    sampling = None if samples is None else Sampling(samples, **given)
     distillation = SequenceDistillation(
         model,
         source,
         output,
         reference=reference,
-        search=Search(beam, n_best, length_penalty, batch_tokens),
-        filters=FilterSettings(select, max_ratio, keep_copies),
+        monolingual=sources,
+        search=Search(beam, n_best, length_penalty, batch_tokens, sampling=sampling),
+        filters=FilterSettings(select or ("all" if sampling else "score"), max_ratio, keep_copies),
         mixture=Mixture(real, distilled),
         shards=shards,
         only=only,
@@ -63,8 +87,23 @@ def distill(
         distillation.decode(engine, bar.update)
     if only is None:
         typer.echo(distillation.write())
+        typer.echo(_next_step(output, data))
     else:
         typer.echo(f"wrote {distillation.paths[only]}")
+
+
+def _next_step(output: Path, data: Path | None) -> str:
+    """Say how text becomes a folder that fairseq-train can read."""
+    from fairseq.data.data_utils import infer_language_pair
+
+    source, target = infer_language_pair(str(data)) if data is not None else ("SOURCE", "TARGET")
+    folder = data or "DATA"
+    return (
+        f"next: mv {output}/source {output}/train.{source}; mv {output}/target {output}/train.{target}; "
+        f"fairseq-preprocess --source-lang {source} --target-lang {target} --trainpref {output}/train "
+        f"--srcdict {folder}/dict.{source}.txt --tgtdict {folder}/dict.{target}.txt --destdir {output}/data-bin; "
+        f"cp {folder}/valid.* {output}/data-bin (scripts/translate.sh does all this)"
+    )
 
 
 @app.command()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, TypeAlias
 
 from weightdistill.errors import DistillationError
 
@@ -20,6 +20,8 @@ BatchType: TypeAlias = Literal["sentences", "tokens"]
 
 LONGEST_OUTPUT = 200
 """Every engine stops a translation after this many pieces, the default of fairseq-generate, or at its last position."""
+SEEDS = 2**31
+"""Seeds are below this number, which every engine can take."""
 FORMAT_VERSION = 6
 """Version of CTranslate2's binary format that `read_shapes` reads: the only one that CTranslate2 4 writes."""
 _END = "</s>"
@@ -27,7 +29,7 @@ _POSITIONS = "position_encodings/encodings"
 
 
 class Hypothesis(NamedTuple):
-    """A translation returned by beam search."""
+    """A translation returned by beam search or sampling."""
 
     pieces: Pieces
     """The output, without the end-of-sentence symbol."""
@@ -38,8 +40,36 @@ class Hypothesis(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """Settings of sampling: each piece is drawn at random, with its probability.
+
+    Raises:
+        DistillationError: A value is out of range.
+    """
+
+    samples: int = 1
+    """Translations per sentence, drawn independently; equal ones are possible."""
+    top_k: int = 10
+    """Draw among so many most probable pieces; 0 for all. Label smoothing makes a model expect any piece anywhere."""
+    temperature: float = 1.0
+    """Divides the logits: below 1 for likelier translations."""
+    seed: int = 1
+    """Of the random numbers. Equal calls on equal machines give equal samples, unless CTranslate2 has several GPUs."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise DistillationError(f"samples must be at least 1, but is {self.samples}")
+        if self.top_k < 0:
+            raise DistillationError(f"sampling top k must be 0 or more, but is {self.top_k}; give 0 for all pieces")
+        if not 0 < self.temperature < math.inf:
+            raise DistillationError(f"sampling temperature must be positive and finite, but is {self.temperature}")
+        if not 0 <= self.seed < SEEDS:
+            raise DistillationError(f"seed must be within 0 and {SEEDS - 1}, but is {self.seed}")
+
+
+@dataclass(frozen=True)
 class Search:
-    """Settings of a beam search.
+    """Settings of a beam search, or of the sampling that takes its place.
 
     Raises:
         DistillationError: A value is out of range.
@@ -55,6 +85,8 @@ class Search:
     """Sentences, or padded source tokens, per batch."""
     batch_type: BatchType = "tokens"
     """The unit of `batch_size`."""
+    sampling: Sampling | None = None
+    """Sample instead of searching; `beam` and `n_best` then have no effect."""
 
     def __post_init__(self) -> None:
         for field, value in (("beam", self.beam), ("n best", self.n_best), ("batch size", self.batch_size)):
@@ -80,14 +112,15 @@ class Engine(Protocol):
         """Longest source sentence that the model can read, in pieces without the end-of-sentence symbol."""
 
     def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
-        """Translate sentences by beam search.
+        """Translate sentences by beam search or sampling.
 
         Args:
             sentences: Source pieces, without the end-of-sentence symbol.
             settings: Settings of the search.
 
         Returns:
-            The `n_best` hypotheses of each sentence, best first, in input order. An empty sentence has none.
+            The `n_best` hypotheses of each sentence, best first, or its samples; in input order. An empty sentence has
+            none.
 
         Raises:
             DistillationError: The model cannot translate one of the sentences.
@@ -151,22 +184,43 @@ class CTranslate2Engine:
         # CTranslate2 distributes the batches of one call over all GPUs.
         gpus = list(range(ctranslate2.get_cuda_device_count()))
         device, indices = ("cuda", gpus) if gpus else ("cpu", [0])
+        self._settings: dict[str, Any] = {"device": device, "device_index": indices, "intra_threads": threads or 0}
+        self._load()
+
+    def _load(self) -> None:
+        import ctranslate2
+
         try:
-            self._translator = ctranslate2.Translator(
-                str(folder), device=device, device_index=indices, intra_threads=threads or 0
-            )
+            self._translator = ctranslate2.Translator(self.name, **self._settings)
         except (RuntimeError, ValueError) as error:
-            raise DistillationError(f"CTranslate2 cannot load {folder}: {error}; convert the model again") from error
+            raise DistillationError(f"CTranslate2 cannot load {self.name}: {error}; convert the model again") from error
+
+    def _seed(self, seed: int) -> None:
+        """Seed the sampling. CTranslate2's threads take a seed when they first sample; a new model has new threads."""
+        import ctranslate2
+
+        ctranslate2.set_random_seed(seed)
+        del self._translator  # the memory may not hold two
+        self._load()
 
     def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
-        """Translate sentences by beam search; see `Engine.search`."""
+        """Translate sentences; see `Engine.search`."""
+        sampling = settings.sampling
+        method: dict[str, Any] = {"beam_size": settings.beam, "num_hypotheses": settings.n_best}
+        if sampling is not None:
+            method = {
+                "beam_size": 1,
+                "num_hypotheses": sampling.samples,
+                "sampling_topk": sampling.top_k,
+                "sampling_temperature": sampling.temperature,
+            }
+            self._seed(sampling.seed)
 
         def run(filled: list[Pieces]) -> list[list[Hypothesis]]:
             try:
                 results = self._translator.translate_batch(
                     filled,
-                    beam_size=settings.beam,
-                    num_hypotheses=settings.n_best,
+                    **method,
                     max_batch_size=settings.batch_size,
                     batch_type="tokens" if settings.batch_type == "tokens" else "examples",
                     length_penalty=settings.length_penalty,

@@ -6,10 +6,11 @@ Knows subword pieces and engines; neither datasets nor training.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from weightdistill.decoding.engines import Engine, Hypothesis, Pieces, Search
+from weightdistill.decoding.engines import SEEDS, Engine, Hypothesis, Pieces, Search
 from weightdistill.errors import DistillationError
 from weightdistill.files import fingerprint, writing
 
@@ -40,8 +41,11 @@ def decode_shard(
     settings: Search,
     provenance: Mapping[str, Any],
     progress: Callable[[int], object] = lambda sentences: None,
+    first: int = 0,
 ) -> bool:
     """Decode one shard into a file. An existing file with the same settings is kept.
+
+    Samples depend on the seed and the place of the shard in the corpus, not on what was decoded before it.
 
     Args:
         engine: The teacher.
@@ -50,6 +54,7 @@ def decode_shard(
         settings: Settings of the search.
         provenance: What else identifies the shard: the teacher, the source file and the lines.
         progress: Called with the number of sentences that were finished since the last call.
+        first: Number of the shard's first source in the corpus, from 0.
 
     Returns:
         True if the shard was decoded, False if its file existed.
@@ -57,8 +62,7 @@ def decode_shard(
     Raises:
         DistillationError: The existing file has other settings, the file cannot be written, or the engine fails.
     """
-    search = {"beam": settings.beam, "n_best": settings.n_best, "length_penalty": settings.length_penalty}
-    head = {**provenance, **search, "sentences": len(sources)}
+    head = {**provenance, **_described(settings), "sentences": len(sources)}
     if path.exists():
         existing, _ = read_shard(path)
         if different := _first_difference(existing, head):
@@ -74,7 +78,7 @@ def decode_shard(
             chunk = sources[start : start + _CHUNK]
             # A single over-long line must not stop the decoding of millions.
             readable = [source if len(source) <= engine.longest_source else [] for source in chunk]
-            for hypotheses in engine.search(readable, settings):
+            for hypotheses in engine.search(readable, _seeded(settings, first + start)):
                 file.write(json.dumps(hypotheses, ensure_ascii=False) + "\n")
             progress(len(chunk))
     return True
@@ -134,12 +138,13 @@ def read_shards(paths: Sequence[Path], sentences: int) -> Iterator[tuple[dict[st
         )
 
 
-def source_provenance(source: Path, model: Path) -> dict[str, Any]:
+def source_provenance(source: Path, model: Path, monolingual: Path | None = None) -> dict[str, Any]:
     """Describe what a decoding depends on: paths and SHA-256 of the teacher and the sources, and the engine.
 
     Args:
         source: The file of sources.
         model: The teacher: a CTranslate2 folder or a fairseq checkpoint.
+        monolingual: The file of sources without references, if any.
 
     Raises:
         DistillationError: A file cannot be read.
@@ -151,11 +156,32 @@ def source_provenance(source: Path, model: Path) -> dict[str, Any]:
         **{f"{file.stem}_sha256": fingerprint(file) for file in vocabularies},
         "source": str(source),
         "source_sha256": fingerprint(source),
+        **({"sources": str(monolingual), "sources_sha256": fingerprint(monolingual)} if monolingual else {}),
         "engine": "ctranslate2" if model.is_dir() else "fairseq",
     }
 
 
+def _described(settings: Search) -> dict[str, Any]:
+    """Return the settings that the translations depend on."""
+    if settings.sampling is None:
+        return {"beam": settings.beam, "n_best": settings.n_best, "length_penalty": settings.length_penalty}
+    return {
+        "samples": settings.sampling.samples,
+        "sampling_top_k": settings.sampling.top_k,
+        "sampling_temperature": settings.sampling.temperature,
+        "seed": settings.sampling.seed,
+    }
+
+
+def _seeded(settings: Search, number: int) -> Search:
+    """Return the settings with another seed for each place in the corpus, of which the sentence has this number."""
+    if settings.sampling is None:
+        return settings
+    seed = (settings.sampling.seed + number) % SEEDS
+    return replace(settings, sampling=replace(settings.sampling, seed=seed))
+
+
 def _first_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
     """Return the first key in which two decodings differ. Paths may differ if the contents are equal."""
-    keys = [key for key in {**first, **second} if key not in ("teacher", "source")]
+    keys = [key for key in {**first, **second} if key not in ("teacher", "source", "sources")]
     return next((key for key in keys if first.get(key) != second.get(key)), None)

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ctranslate2.specs import model_spec
@@ -11,6 +12,7 @@ from weightdistill.decoding.engines import (
     FORMAT_VERSION,
     Hypothesis,
     Pieces,
+    Sampling,
     Search,
     count_parameters,
     read_shapes,
@@ -64,6 +66,21 @@ def test_an_over_long_sentence_is_shown_in_the_error() -> None:
 def test_impossible_searches_are_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(DistillationError, match=message):
         Search(**{"beam": 2, **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"samples": 0}, "samples must be at least 1, but is 0"),
+        ({"top_k": -1}, "sampling top k must be 0 or more, but is -1; give 0 for all pieces"),
+        ({"temperature": 0.0}, r"sampling temperature must be positive and finite, but is 0\.0"),
+        ({"temperature": float("nan")}, "sampling temperature must be positive and finite, but is nan"),
+        ({"seed": 2**31}, "seed must be within 0 and 2147483647, but is 2147483648"),
+    ],
+)
+def test_impossible_samplings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        Sampling(**settings)
 
 
 def write_model(path: Path, weights: dict[str, tuple[int, ...]], version: int = FORMAT_VERSION) -> Path:

@@ -1,13 +1,16 @@
 """The distilled corpus: every source is translated or counted as left out, and the selection is the requested one."""
 
+import gzip
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from weightdistill.decoding.engines import Hypothesis, Pieces, Search
+from weightdistill.decoding.engines import Hypothesis, Pieces, Sampling, Search
 from weightdistill.distillation.sequence_level import (
+    Corpus,
     FilterSettings,
     Mixture,
     SequenceDistillation,
@@ -16,6 +19,7 @@ from weightdistill.distillation.sequence_level import (
 )
 from weightdistill.distillation.shards import decode_shard, read_shard
 from weightdistill.errors import DistillationError
+from weightdistill.files import fingerprint
 
 SOURCES = [["a", "b"], ["c"], [], ["d", "e", "f"], ["g", "h"]]
 REFERENCES = [["B", "A"], ["C"], ["X"], ["F", "E", "D"], ["H", "G"]]
@@ -26,11 +30,17 @@ def words(text: str, score: float = -1.0, finished: bool = True) -> Hypothesis:
 
 
 class Engine:
-    """Reverses sentences and writes them in upper case; its second hypothesis is empty."""
+    """Reverses sentences and writes them in upper case; its second hypothesis is empty.
+
+    A sample is the sentence with the seed at its end, an even one a copy of the sentence.
+    """
 
     name, parameters, longest_source = "engine", 1, 3
 
     def search(self, sentences: Sequence[Pieces], settings: Search) -> list[list[Hypothesis]]:
+        if (sampling := settings.sampling) is not None:
+            samples = [[[], [str(sampling.seed)]][number % 2] for number in range(1, sampling.samples + 1)]
+            return [[Hypothesis([*pieces, *end], -0.1, True) for end in samples if pieces] for pieces in sentences]
         n_best = []
         for sentence in sentences:
             hypotheses = [Hypothesis([p.upper() for p in sentence[::-1]], -0.1, True), Hypothesis([], -9.0, True)]
@@ -112,8 +122,8 @@ def test_a_corpus_is_distilled_and_described(files: dict[str, Path], tmp_path: P
     assert (report["sentences"], report["kept"], report["pairs"]) == (5, 4, 14)
     assert report["left_out"]["empty"] == 1 and report["left_out_lines"]["empty"] == [3]
     assert report["teacher"] == str(files["model"]) and report["n_best"] == 1 and report["reference_sha256"]
-    summary = "4 of 5 sentences translated; left out: 1 empty, 0 too long, 0 unterminated, 0 copy, 0 length ratio"
-    assert str(corpus) == summary
+    summary = "4 of 5 sentences translated; left out: 1 empty, 0 repeated, 0 too long, 0 unterminated, 0 copy, 0 length"
+    assert str(corpus) == f"{summary} ratio"
 
 
 def test_shards_are_decoded_one_by_one_and_only_once(files: dict[str, Path], tmp_path: Path) -> None:
@@ -133,6 +143,71 @@ def test_shards_are_decoded_one_by_one_and_only_once(files: dict[str, Path], tmp
         distil(2)
 
 
+def test_further_sources_need_no_references_and_each_is_left_out_or_translated(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    further = ["x", "", "a  b ", "x", "y z", "too long for the", "g h"]
+    (tmp_path / "further.gz").write_bytes(gzip.compress("\n".join(further).encode()))
+
+    def distil(output: str, shards: int, **more: object) -> tuple[Corpus, list[tuple[str, str]], dict[str, Any]]:
+        distillation = SequenceDistillation(
+            files["model"],
+            files["source"],
+            tmp_path / output,
+            reference=files["reference"],
+            monolingual=tmp_path / "further.gz",
+            mixture=Mixture(real=1),
+            shards=shards,
+            **more,  # type: ignore[arg-type]
+        )
+        distillation.decode(Engine())
+        corpus = distillation.write()
+        sides = [(tmp_path / output / side).read_text(encoding="utf-8").splitlines() for side in ("source", "target")]
+        report = json.loads((tmp_path / output / "distilled.json").read_text(encoding="utf-8"))
+        return corpus, list(zip(*sides, strict=True)), report
+
+    corpus, pairs, report = distil("one", 1)
+    real = [(" ".join(source), " ".join(reference)) for source, reference in zip(SOURCES, REFERENCES, strict=True)]
+    translated = [("a b", "B A"), ("c", "C"), ("d e f", "F E D"), ("g h", "H G"), ("x", "X"), ("y z", "Z Y")]
+    assert pairs == real + translated
+    # line numbers go on from the end of the first file
+    assert {reason: lines for reason, lines in corpus.left_out.items() if lines} == {
+        "empty": [3, 7],
+        "repeated": [8, 9, 12],
+        "too long": [11],
+    }
+    assert str(corpus).startswith("6 of 12 sentences translated; left out: 2 empty, 3 repeated, 1 too long, ")
+    assert (report["sentences"], report["kept"], report["translations"], report["pairs"]) == (12, 6, 6, 11)
+    assert report["sources_sha256"] == fingerprint(tmp_path / "further.gz")
+    assert distil("four", 4)[1] == pairs
+    similar = {"search": Search(n_best=2), "filters": FilterSettings(select="bleu")}
+    assert distil("similar", 4, **similar)[1] == pairs  # what has no reference is selected by score
+
+
+def test_all_samples_are_kept_that_are_fit(files: dict[str, Path], tmp_path: Path) -> None:
+    distillation = SequenceDistillation(
+        files["model"],
+        files["source"],
+        tmp_path / "out",
+        search=Search(sampling=Sampling(3, seed=7)),
+        filters=FilterSettings(select="all"),
+        shards=2,
+    )
+    distillation.decode(Engine())
+    corpus = distillation.write()
+    # each shard has a seed of its place, and equal samples count as often as they were drawn
+    assert corpus.pairs == [
+        *[("a b", "a b 7")] * 2,
+        *[("c", "c 7")] * 2,
+        *[("d e f", "d e f 9")] * 2,
+        *[("g h", "g h 9")] * 2,
+    ]
+    assert str(corpus).startswith("4 of 5 sentences translated in 8 ways; left out: 1 empty, ")
+    report = json.loads((tmp_path / "out" / "distilled.json").read_text(encoding="utf-8"))
+    assert (report["samples"], report["sampling_top_k"], report["seed"], "beam" in report) == (3, 10, 7, False)
+    assert (report["kept"], report["translations"]) == (4, 8)
+
+
 def test_files_and_settings_are_checked_before_decoding(files: dict[str, Path], tmp_path: Path) -> None:
     def distil(reference: Path | None = None, search: Search | None = None, **filters: str) -> SequenceDistillation:
         settings = FilterSettings(**filters)  # type: ignore[arg-type]
@@ -141,7 +216,7 @@ def test_files_and_settings_are_checked_before_decoding(files: dict[str, Path], 
             files["model"], files["source"], output, reference=reference, search=search, filters=settings
         )
 
-    with pytest.raises(DistillationError, match="--select bleu chooses among several hypotheses; give --n-best"):
+    with pytest.raises(DistillationError, match="--select bleu chooses among several hypotheses; give --n-best or"):
         distil(select="bleu")
     with pytest.raises(DistillationError, match="--real and --select need the references; name their file"):
         distil(search=Search(n_best=2), select="bleu")
@@ -156,7 +231,7 @@ def test_files_and_settings_are_checked_before_decoding(files: dict[str, Path], 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FilterSettings(select="ter"), "select must be one of score, bleu, chrf, but is 'ter'"),
+        (lambda: FilterSettings(select="ter"), "select must be one of score, bleu, chrf, all, but is 'ter'"),
         (lambda: FilterSettings(max_ratio=0.5), "max ratio must be 0 or at least 1, but is 0.5"),
         (lambda: Mixture(0, 0), "must be whole numbers from 0, not both 0, but are 0 and 0"),
         (lambda: Mixture(-1, 1), "but are -1 and 1"),
