@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import json
 import os
 import tempfile
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -94,7 +96,9 @@ def fingerprint(path: str | Path) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Read the lines of a UTF-8 text file. Only a line feed ends a line; a carriage return before it is dropped.
+    """Read the lines of a UTF-8 text file, gzipped if it ends in .gz.
+
+    Only a line feed ends a line; a carriage return before it is dropped.
 
     Raises:
         DistillationError: The file is missing, unreadable, empty or not UTF-8.
@@ -102,8 +106,11 @@ def read_lines(path: str | Path) -> list[str]:
     path = Path(path)
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise DistillationError(f"{path} cannot be read: {error.strerror}; give the path of a text file") from error
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DistillationError(f"{path} cannot be read: {reason}; give the path of a text file") from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

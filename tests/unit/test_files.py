@@ -1,6 +1,7 @@
 """Files are written whole or not at all; text is read line by line; errors name the file."""
 
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -124,6 +125,16 @@ def test_only_line_feeds_end_a_line(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes("\ufeffone\u2028still one\r\n\nthree\x0bstill three".encode())  # after a byte-order mark
     assert files.read_lines(path) == ["one\u2028still one", "", "three\x0bstill three"]
+
+
+def test_gzipped_text_is_read(tmp_path: Path) -> None:
+    path, content = tmp_path / "text.gz", gzip.compress(b"one\n\nthree\n")
+    path.write_bytes(content)
+    assert files.read_lines(path) == ["one", "", "three"]
+    for damaged in (b"no archive", content[:-9]):
+        path.write_bytes(damaged)
+        with pytest.raises(DistillationError, match=r"text\.gz cannot be read: .*; give the path of a text file"):
+            files.read_lines(path)
 
 
 def test_the_first_line_with_one_of_the_words_is_chosen() -> None:
