@@ -68,12 +68,38 @@ rule average:
         "bash {SCRIPTS:q}/average.sh --checkpoints {wildcards.folder} --last {params.last} --output {output} &>> {log}"
 
 
+def sources_of(wildcards):
+    """The further sources of a corpus in pieces, where there are any."""
+    return names.source_pieces(SETTINGS, wildcards.corpus) or []
+
+
+def translation_of(wildcards):
+    return names.translation_options(SETTINGS, wildcards.corpus)
+
+
+rule sources:
+    # Text that has no references, in the teacher's pieces.
+    input:
+        text=lambda wildcards: names.source_text(SETTINGS, wildcards.corpus, EXPERIMENT),
+        prepared="prepared/data-bin/done",
+    output:
+        "corpora/{corpus}/sources",
+    log:
+        "logs/sources-{corpus}.log",
+    message:
+        "subword pieces of further sources, {wildcards.corpus}"
+    shell:
+        "gzip --decompress --stdout --force {input.text:q} 2>> {log} "
+        "| python -m weightdistill.text.processing encode prepared/text.json source > {output} 2>> {log}"
+
+
 rule shard:
     # One part of a translated corpus. Different machines may decode the parts.
     input:
         checked=CHECKED,
         model="exported/teacher/ctranslate2/model.bin",
         prepared="prepared/data-bin/done",
+        sources=sources_of,
     output:
         "corpora/{corpus}/shards/{part}-of-{parts}.jsonl",
     log:
@@ -81,7 +107,7 @@ rule shard:
     resources:
         gpu=SETTINGS.gpus,
     params:
-        options=lambda wildcards: SETTINGS.corpora[wildcards.corpus].options,
+        options=translation_of,
     message:
         "translating part {wildcards.part} of {wildcards.parts} of the training data with the teacher, {wildcards.corpus}"
     shell:
@@ -102,7 +128,7 @@ rule corpus:
         "logs/corpus-{corpus}.log",
     threads: 2
     params:
-        options=lambda wildcards: SETTINGS.corpora[wildcards.corpus].options,
+        options=translation_of,
         shards=lambda wildcards: SETTINGS.corpora[wildcards.corpus].shards,
     message:
         "the translated corpus {wildcards.corpus}"
@@ -129,6 +155,17 @@ rule cache:
     message:
         "caching the teacher's top {wildcards.words} words per token, {wildcards.subset}"
     shell:
-        "OMP_NUM_THREADS={threads} weightdistill cache-teacher {params.teachers} --data prepared/data-bin "
-        "--subset {wildcards.subset} --output caches/{wildcards.words} --top-k {wildcards.words} "
+        "OMP_NUM_THREADS={threads} weightdistill cache-teacher {params.teachers} --data $(dirname {input.data}) "
+        "--subset {wildcards.subset} --output $(dirname {output}) --top-k {wildcards.words} "
         "--temperature {params.temperature} &>> {log}"
+
+
+use rule cache as corpus_cache with:
+    input:
+        checked=CHECKED,
+        teachers=TEACHERS,
+        data="corpora/{corpus}/data-bin/done",
+    output:
+        touch("caches/{corpus}-{words}/{subset}.done"),
+    log:
+        "logs/cache-{corpus}-{words}-{subset}.log",

@@ -188,10 +188,17 @@ def _stages(settings: Settings, size: SizeSettings, machine: Machine) -> Iterato
     epochs = {REAL: 1.0}  # sizes of the corpora, that of the real data being 1
     for name, corpus in settings.corpora.items():
         options = _translation_options(corpus.options)
-        epochs[name] = options.real + options.distilled
-        yield _decoding(f"corpus {name}", size.pairs, size.tokens / size.pairs, options.beam, teacher, machine)
-    for words in sorted({method.cache for method in settings.methods.values() if method.cache}):
-        yield _caching(words, size.tokens, teacher, machine)
+        if corpus.sources and not corpus.sentences:
+            raise DistillationError(
+                f"a plan needs the number of sentences in {corpus.sources}; add it as corpora.{name}.sentences"
+            )
+        sentences, kept = size.pairs + corpus.sentences, options.samples or 1
+        epochs[name] = options.real + options.distilled * kept * sentences / size.pairs
+        width = options.samples or options.beam
+        yield _decoding(f"corpus {name}", sentences, size.tokens / size.pairs, width, teacher, machine)
+    for words, data in sorted({(method.cache, method.data) for method in settings.methods.values() if method.cache}):
+        label = f"cache of {words} words" + ("" if data == REAL else f", {data}")
+        yield _caching(label, words, size.tokens * epochs[data], teacher, machine)
     for name, method in settings.methods.items():
         running_teacher = teacher if method.weight and not method.cache else None
         for preset, seeds in method.students.items():
@@ -274,24 +281,24 @@ def _training(
     )
 
 
-def _decoding(name: str, pairs: int, length: float, beam: int, teacher: Model, machine: Machine) -> Stage:
-    operations = teacher.operations(length, beam * length, length)
+def _decoding(name: str, pairs: int, length: float, hypotheses: int, teacher: Model, machine: Machine) -> Stage:
+    operations = teacher.operations(length, hypotheses * length, length)
     # the shards are decoded one after the other, each on all devices
     speed = machine.devices * machine.operations_per_second * EFFICIENCY[machine.kind] * DECODING_SHARE
-    memory = PROCESS_BYTES[machine.kind] + 4 * teacher.parameters() + 4 * 4096 * beam * teacher.vocabulary
+    memory = PROCESS_BYTES[machine.kind] + 4 * teacher.parameters() + 4 * 4096 * hypotheses * teacher.vocabulary
     # text and pieces of both sides, and what is binarised of them
     disk = 2 * pairs * length * (2 * 6 + 2)
     return Stage(name, "", 1, pairs, length, teacher.parameters(), pairs * operations / speed, memory, disk)
 
 
-def _caching(words: int, tokens: float, teacher: Model, machine: Machine) -> Stage:
+def _caching(name: str, words: int, tokens: float, teacher: Model, machine: Machine) -> Stage:
     """The teacher's predictions for all training data, on one device."""
     seconds = teacher.operations(tokens, tokens, 30.0) / (machine.operations_per_second * EFFICIENCY[machine.kind])
     logits = 4096 * teacher.vocabulary * LOGIT_BYTES[machine.kind]
     memory = PROCESS_BYTES[machine.kind] + 4 * teacher.parameters() + logits
     # of each word its number and its probability in two bytes each, and what the others have in sum
     disk = tokens * (4 * words + 2)
-    return Stage(f"cache of {words} words", "", 1, 1, tokens, teacher.parameters(), seconds, memory, disk)
+    return Stage(name, "", 1, 1, tokens, teacher.parameters(), seconds, memory, disk)
 
 
 def _teacher(options: Namespace, vocabulary: int) -> Model:
@@ -346,7 +353,7 @@ def _training_options(text: str) -> Namespace:
 def _translation_options(text: str) -> Namespace:
     """The options of scripts/translate.sh that a plan depends on, with that script's defaults."""
     parser = _parser()
-    for option, default in (("real", 1), ("distilled", 1), ("beam", 5)):
+    for option, default in (("real", 1), ("distilled", 1), ("beam", 5), ("samples", 0)):
         parser.add_argument(f"--{option}", type=int, default=default)
     return parser.parse_known_args(shlex.split(text))[0]
 

@@ -74,6 +74,10 @@ class CorpusSettings:
     """Parts that are decoded one by one."""
     options: str = ""
     """Options of scripts/translate.sh."""
+    sources: str = ""
+    """File of further source text, which has no references, raw or gzipped; {experiment} is the experiment's folder."""
+    sentences: int = 0
+    """How many it has, which only the plan needs."""
 
 
 @dataclass
@@ -273,7 +277,7 @@ class Settings:
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal digits, of all that influences results.
 
-        Titles, notes, the size of the data, which only the plan reads, and the machine's GPUs do not. Nor do settings
+        Titles, notes, sizes of the data, which only the plan reads, and the machine's GPUs do not. Nor do settings
         that have their default, so that a new one leaves earlier fingerprints as they are.
         """
         settings = {name: value for name, value in _set(self).items() if name not in _OF_THE_EXPERIMENT_ALONE}
@@ -281,6 +285,8 @@ class Settings:
             name: {key: value for key, value in method.items() if key not in _OF_THE_REPORT_ALONE}
             for name, method in settings["methods"].items()
         }
+        for corpus in settings.get("corpora", {}).values():
+            corpus.pop("sentences", None)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

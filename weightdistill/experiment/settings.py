@@ -135,6 +135,11 @@ def _require_of_experiment(settings: Settings) -> None:
     for name, corpus in settings.corpora.items():
         if corpus.shards < 1:
             raise DistillationError(f"corpora.{name}.shards must be at least 1, but is {corpus.shards}")
+        if corpus.sentences < 0 or (corpus.sentences and not corpus.sources):
+            raise DistillationError(
+                f"corpora.{name}.sentences must be 0 or more, the number of its sources, but is {corpus.sentences}"
+                + ("" if corpus.sources else " without sources")
+            )
     try:
         settings.raw.format(experiment="", output="")
     except (KeyError, IndexError, ValueError) as error:

@@ -90,8 +90,33 @@ def data_folder(settings: Settings, method: str) -> str:
 
 def cache_folder(settings: Settings, method: str) -> str | None:
     """The cached predictions of the teacher that a method learns from, if any."""
-    words = settings.methods[method].cache
-    return None if words is None else f"caches/{words}"
+    data, words = settings.methods[method].data, settings.methods[method].cache
+    if words is None:
+        return None
+    return f"caches/{words}" if data == REAL else f"caches/{data}-{words}"
+
+
+def source_text(settings: Settings, corpus: str, experiment: Path) -> str | None:
+    """The text that a corpus adds to the training sources, if any.
+
+    Args:
+        settings: Of the experiment.
+        corpus: Name of the corpus.
+        experiment: Folder of the experiment, for which the path writes {experiment}.
+    """
+    return settings.corpora[corpus].sources.replace("{experiment}", str(experiment)) or None
+
+
+def source_pieces(settings: Settings, corpus: str) -> str | None:
+    """The same text in pieces."""
+    return f"corpora/{corpus}/sources" if settings.corpora[corpus].sources else None
+
+
+def translation_options(settings: Settings, corpus: str) -> str:
+    """All options of scripts/translate.sh for a corpus, in the shell's syntax."""
+    options = settings.corpora[corpus].options
+    pieces = source_pieces(settings, corpus)
+    return f"{options} --sources {shlex.quote(pieces)}" if pieces else options
 
 
 def training_folders(settings: Settings, system: str) -> list[str]:

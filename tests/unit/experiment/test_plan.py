@@ -66,6 +66,35 @@ def test_a_cache_is_planned_once_for_all_that_read_it():
     assert cache.disk == 258 * config.size.tokens and 0 < cache.seconds < plan(config, CPU).stages[0].seconds
 
 
+def test_a_corpus_costs_what_it_translates_and_its_size_counts_in_all_that_reads_it():
+    settings = read([EXPERIMENTS / "small.yaml", EXPERIMENTS / "en-ro/config.yaml"]).as_dict()
+    pairs, tokens = settings["size"]["pairs"], settings["size"]["tokens"]
+    more = {"sources": "more.en", "sentences": 2 * pairs}
+    settings["corpora"] = {
+        "beam": {"options": "--real 1 --beam 5"},
+        "more": {"options": "--real 1 --beam 5", **more},
+        "samples": {"options": "--real 0 --samples 5", **more},
+    }
+    epoch = {"generator": None, "cache": 64, "students": {"tiny": [1]}, "options": "--max-epoch 1 --max-update 0"}
+    settings["methods"] = {
+        "kd": {"title": "KD", "students": settings["students"]},
+        **{data: {"title": data, "data": data, **epoch} for data in settings["corpora"]},
+    }
+    settings.update(timed="kd", baselines=[])
+    stages = {stage.name: stage for stage in plan(resolve(settings), CPU).stages}
+    assert stages["corpus more"].updates == 3 * pairs == stages["corpus samples"].updates
+    assert stages["corpus more"].seconds == pytest.approx(3 * stages["corpus beam"].seconds)
+    assert stages["corpus samples"].seconds == pytest.approx(stages["corpus more"].seconds), "as many hypotheses"
+    # real pairs and translations of the training sources, and of twice as many others
+    sizes = {"beam": 2, "more": 4, "samples": 15}
+    for data, size in sizes.items():
+        assert stages[f"cache of 64 words, {data}"].tokens == pytest.approx(size * tokens)
+        assert stages[f"{data} tiny"].updates == pytest.approx(size * tokens / stages[f"{data} tiny"].tokens, abs=1)
+    settings["corpora"]["more"]["sentences"] = 0
+    with pytest.raises(DistillationError, match=r"number of sentences in more\.en; add it as corpora\.more\.sentences"):
+        plan(resolve(settings), CPU)
+
+
 def test_a_plan_stands_beside_a_run_of_it():
     planned = plan(read([EXPERIMENTS / "recipe.yaml", EXPERIMENTS / "wmt16-en-ro/config.yaml"]), CPU)
     rows = [

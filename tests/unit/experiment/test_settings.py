@@ -132,6 +132,11 @@ def test_later_files_change_single_settings(tmp_path: Path) -> None:
         ({"evaluation": {"metrics": ""}}, r"evaluation\.metrics must name at least one"),
         ({"evaluation": {"metrics": "bleu comet"}}, r"evaluation\.comet must name the checkpoint of a model"),
         ({"corpora": {"translated": {"shards": 0}}}, r"corpora\.translated\.shards must be at least 1, but is 0"),
+        (
+            {"corpora": {"more": {"sentences": 9}}},
+            r"corpora\.more\.sentences must be 0 or more, .*, but is 9 without so",
+        ),
+        ({"corpora": {"more": {"sources": "more.en", "sentences": -1}}}, r"the number of its sources, but is -1$"),
         ({"raw": "bash {experment}/download.sh"}, r"raw may name \{experiment\} and \{output\} in braces"),
     ],
 )

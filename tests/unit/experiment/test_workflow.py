@@ -19,11 +19,15 @@ def settings() -> Settings:
             "tests": ["test"],
             "evaluated": ["test"],
             "students": {"tiny": [1, 2], "small": [1]},
-            "corpora": {"translated": {}},
+            "corpora": {
+                "translated": {"options": "--real 0"},
+                "more": {"options": "--samples 2", "sources": "{experiment}/more.en"},
+            },
             "methods": {
                 "plain": {"title": "plain", "weight": 0, "data": "translated"},
                 "kd": {"title": "KD", "cache": 64, "options": "--matches {experiment}/matches.yaml"},
                 "wd": {"title": "WD", "generator": "paper", "students": {"tiny": [2], "small": [1]}},
+                "cached": {"title": "cached", "cache": 64, "data": "more", "students": {"tiny": [2]}},
                 "control": {"title": "control", "generator": "none", "students": {"tiny": [2]}},
             },
             "baselines": ["kd"],
@@ -35,7 +39,7 @@ def settings() -> Settings:
 
 def test_a_student_is_a_method_in_a_shape_with_a_seed(settings: Settings) -> None:
     students = ["plain-tiny-1", "plain-tiny-2", "plain-small-1", "kd-tiny-1", "kd-tiny-2", "kd-small-1"]
-    assert workflow.students(settings) == [*students, "wd-tiny-2", "wd-small-1", "control-tiny-2"]
+    assert workflow.students(settings) == [*students, "wd-tiny-2", "wd-small-1", "cached-tiny-2", "control-tiny-2"]
     assert workflow.systems(settings)[0] == "teacher"
     assert workflow.method_of(workflow.student_name("copied-restart", "tiny", 3)) == "copied-restart"
 
@@ -49,7 +53,7 @@ def test_baselines_are_compared_within_a_shape_and_seed(settings: Settings) -> N
     assert groups.pop("teacher") == workflow.systems(settings)
     assert groups == {
         "kd-tiny-1": ["kd-tiny-1", "plain-tiny-1"],
-        "kd-tiny-2": ["kd-tiny-2", "plain-tiny-2", "wd-tiny-2", "control-tiny-2"],
+        "kd-tiny-2": ["kd-tiny-2", "plain-tiny-2", "wd-tiny-2", "cached-tiny-2", "control-tiny-2"],
         "kd-small-1": ["kd-small-1", "plain-small-1", "wd-small-1"],
     }
 
@@ -70,6 +74,19 @@ def test_options_of_a_training_name_the_experiment_and_the_cache(settings: Setti
     options = workflow.training_options(settings, "kd", "student", Path("/with blank"))
     assert options == "--lr 1 --matches '/with blank'/matches.yaml --teacher-cache caches/64"
     assert workflow.distillation_options(settings, "plain") == "--distillation-weight 0 --temperature 1"
+
+
+def test_a_cache_is_of_the_data_that_the_method_learns_from(settings: Settings) -> None:
+    folders = {name: workflow.cache_folder(settings, name) for name in ("plain", "kd", "cached")}
+    assert folders == {"plain": None, "kd": "caches/64", "cached": "caches/more-64"}
+
+
+def test_further_sources_are_text_of_the_settings_and_pieces_in_the_corpus(settings: Settings) -> None:
+    experiment = Path("/with blank")
+    assert workflow.source_text(settings, "more", experiment) == "/with blank/more.en"
+    assert workflow.translation_options(settings, "more") == "--samples 2 --sources corpora/more/sources"
+    assert workflow.source_pieces(settings, "translated") is None
+    assert workflow.translation_options(settings, "translated") == "--real 0"
 
 
 def test_the_control_trains_no_generator(settings: Settings) -> None:
