@@ -40,6 +40,7 @@ def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> 
     folder = Path(data) if data is not None else Path(str(settings["data"]).split(":")[0])
     if not folder.is_dir():
         raise DistillationError(f"data folder {folder} of {name} does not exist; give another with --data")
+    require_binarised(folder)
     languages = [settings.get("source_lang"), settings.get("target_lang")]
     if None in languages:
         languages = list(data_utils.infer_language_pair(str(folder)))
@@ -64,6 +65,21 @@ def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> 
             required_seq_len_multiple=1,
         )
     )
+
+
+def require_binarised(folder: Path) -> None:
+    """Check that a data folder is not one of `weightdistill distill`, which writes text.
+
+    Raises:
+        DistillationError: it is.
+    """
+    if (folder / "distilled.json").is_file() and not any(folder.glob("dict.*.txt")):
+        made = folder / "data-bin"
+        remedy = "binarise it with fairseq-preprocess or scripts/translate.sh, and give the folder that this makes"
+        raise DistillationError(
+            f"{folder} must hold binarised data, but holds text of weightdistill distill; "
+            + (f"give {made}" if made.is_dir() else remedy)
+        )
 
 
 def load_model(

@@ -94,10 +94,11 @@ def distill(
 
 def _next_step(output: Path, data: Path | None) -> str:
     """Say how text becomes a folder that fairseq-train can read."""
-    from fairseq.data.data_utils import infer_language_pair
+    folder, source, target = "DATA", "SOURCE", "TARGET"
+    if data is not None:
+        from fairseq.data.data_utils import infer_language_pair
 
-    source, target = infer_language_pair(str(data)) if data is not None else ("SOURCE", "TARGET")
-    folder = data or "DATA"
+        folder, (source, target) = str(data), infer_language_pair(str(data))
     return (
         f"next: mv {output}/source {output}/train.{source}; mv {output}/target {output}/train.{target}; "
         f"fairseq-preprocess --source-lang {source} --target-lang {target} --trainpref {output}/train "

@@ -19,6 +19,7 @@ from fairseq_plugins import students, teachers
 from fairseq_plugins.caching import CachedLabelsDataset, open_caches, parts
 from fairseq_plugins.checkpoint_hooks import at_each_checkpoint
 from fairseq_plugins.criterions.distillation import DistillationCriterion
+from fairseq_plugins.loading import require_binarised
 from fairseq_plugins.tasks.options import DistillationTaskConfig
 from weightdistill import checkpoint
 from weightdistill.distillation.teacher_cache import read_settings
@@ -72,6 +73,21 @@ class DistillationTask(TranslationTask):
             taught_by = teachers.distinct([*cached, *(given[:1] if starts_from_teacher else [])])
         # Goes into every checkpoint of a training, as `task_state`.
         self.state.merge_state_dict({"teachers": taught_by})
+
+    @classmethod
+    def setup_task(cls, cfg: DistillationTaskConfig, **kwargs: Any) -> "DistillationTask":
+        """Set up the task with the dictionaries of its data.
+
+        Args:
+            cfg: the options.
+            kwargs: passed to fairseq.
+
+        Raises:
+            DistillationError: the data are text.
+        """
+        require_binarised(Path(str(cfg.data).split(":")[0]))
+        task: DistillationTask = super().setup_task(cfg, **kwargs)
+        return task
 
     @property
     def cache_settings(self) -> dict[str, Any] | None:

@@ -72,7 +72,8 @@ def test_impossible_searches_are_refused(settings: dict[str, int], message: str)
     ("settings", "message"),
     [
         ({"samples": 0}, "samples must be at least 1, but is 0"),
-        ({"top_k": -1}, "sampling top k must be 0 or more, but is -1; give 0 for all pieces"),
+        ({"top_k": -1}, "sampling top k must be 0 or at least 2, but is -1; give 0 to sample among all pieces"),
+        ({"top_k": 1}, "sampling top k must be 0 or at least 2, but is 1"),
         ({"temperature": 0.0}, r"sampling temperature must be positive and finite, but is 0\.0"),
         ({"temperature": float("nan")}, "sampling temperature must be positive and finite, but is nan"),
         ({"seed": 2**31}, "seed must be within 0 and 2147483647, but is 2147483648"),
