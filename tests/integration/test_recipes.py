@@ -36,7 +36,9 @@ def test_a_dry_run_prints_every_command_and_runs_none(recipe: str, tmp_path: Pat
 def test_an_experiment_is_commands_of_all_its_methods(tmp_path: Path) -> None:
     workflow = ("snakemake", "--snakefile", EXPERIMENTS / "Snakefile", "--directory", tmp_path, "--cores", 1)
     folder = EXPERIMENTS / "multi30k-en-de"
-    printed = run(*HERE, *workflow, "--configfile", folder / "config.yaml", "--dry-run", "--printshellcmds")
+    configs = (folder / "config.yaml", EXPERIMENTS / "own-teacher/sources.yaml")
+    (tmp_path / "more.en").touch()
+    printed = run(*HERE, *workflow, "--configfile", *configs, "--dry-run", "--printshellcmds")
     commands = {
         match[2]: match[1]
         for match in re.finditer(r"(scripts/\S+.*--output \$\(dirname (\S+?)/training.json.*)", printed)
@@ -49,6 +51,13 @@ def test_an_experiment_is_commands_of_all_its_methods(tmp_path: Path) -> None:
     ):
         assert commands[name].startswith(start)
     assert "--no-generator-gate --teacher-cache caches/64" in commands["phase1/wd-no-gate-tiny-1"]
+    # a corpus with further sources: their pieces, the translations, and a cache of all of it
+    assert re.search(r"gzip .* more[.]en .*> corpora/more/sources", printed)
+    for shard in (0, 1):
+        assert re.search(rf"--output corpora/more .*--sources corpora/more/sources --shards 2 --only {shard} ", printed)
+    assert re.search(r"cache-teacher .*corpora/more/data-bin/done.*--subset train .*caches/more-64/train.done", printed)
+    assert "$(dirname corpora/more/data-bin/done)" in commands["phase1/wd-more-tiny-1"]
+    assert "--teacher-cache caches/more-64" in commands["phase1/wd-more-tiny-1"]
 
 
 def test_nist_sets_and_corpora_become_aligned_text(tmp_path: Path) -> None:
