@@ -199,8 +199,11 @@ def test_distill_writes_the_corpus_and_sums_it_up(
     assert run(monkeypatch, *command, "--only", 1) == 0
     assert capsys.readouterr().out == f"wrote {output}/shards/1-of-2.jsonl\n"
     assert run(monkeypatch, *command) == 0
-    summary = "2 of 3 sentences translated; left out: 1 empty, 0 too long, 0 unterminated, 0 copy, 0 length ratio\n"
-    assert capsys.readouterr().out == summary
+    summary, next_step = capsys.readouterr().out.splitlines()
+    reasons = "1 empty, 0 repeated, 0 too long, 0 unterminated, 0 copy, 0 length ratio"
+    assert summary == f"2 of 3 sentences translated; left out: {reasons}"
+    assert next_step.startswith("next: ") and "--source-lang SOURCE --target-lang TARGET" in next_step
+    assert "--srcdict DATA/dict.SOURCE.txt" in next_step  # no data folder was given that could say it
     assert (output / "target").read_text(encoding="utf-8") == "A B\nC\n"
 
 
