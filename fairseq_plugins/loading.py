@@ -28,16 +28,14 @@ def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> 
 
     Args:
         state: the checkpoint.
-        data: folder of fairseq-preprocess; None for the one that the checkpoint was trained on.
-        name: what to call the checkpoint in errors.
+        data: folder of fairseq-preprocess; None for that of `dictionary_folder`.
+        name: path of the checkpoint.
 
     Raises:
         DistillationError: the folder or a dictionary does not exist, or nothing names the languages.
     """
-    settings = (checkpoint.plain(state.get("cfg")) or {}).get("task") or checkpoint.model_config(state)
-    if data is None and not settings.get("data"):
-        raise DistillationError(f"{name} does not say on which data it was trained; give the folder with --data")
-    folder = Path(data) if data is not None else Path(str(settings["data"]).split(":")[0])
+    settings = checkpoint.task_config(state)
+    folder = Path(data) if data is not None else dictionary_folder(settings, name)
     if not folder.is_dir():
         raise DistillationError(f"data folder {folder} of {name} does not exist; give another with --data")
     require_binarised(folder)
@@ -80,6 +78,32 @@ def require_binarised(folder: Path) -> None:
             f"{folder} must hold binarised data, but holds text of weightdistill distill; "
             + (f"give {made}" if made.is_dir() else remedy)
         )
+
+
+def dictionary_folder(settings: Mapping[str, Any], name: str) -> Path:
+    """Find the dictionaries of a checkpoint: in the folder that it was trained on, or beside it.
+
+    Released checkpoints name a folder of their author's, and come with their dictionaries.
+
+    Args:
+        settings: those of the checkpoint's task.
+        name: path of the checkpoint.
+
+    Raises:
+        DistillationError: neither folder has dictionaries.
+    """
+    recorded = Path(str(settings.get("data") or "").split(":")[0])
+    beside = Path(name).parent
+    for folder in (recorded, beside):
+        if (settings.get("data") or folder == beside) and any(folder.glob("dict.*.txt")):
+            return folder
+    if settings.get("data") and recorded.is_dir():
+        return recorded  # what it lacks is said where it is missed
+    trained_on = f"data folder {recorded} of {name} does not exist" if settings.get("data") else f"{name} names no data"
+    raise DistillationError(
+        f"{trained_on}, and there are no dictionaries (dict.LANGUAGE.txt) beside the checkpoint; copy them there, or "
+        "give their folder with --data"
+    )
 
 
 def load_model(

@@ -2,18 +2,18 @@
 
 import functools
 import logging
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairseq import models
 from fairseq.data import Dictionary, data_utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
+from fairseq_plugins import loading
+from fairseq_plugins.teacher_kinds import model_settings, require_translation_transformer
 from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
 from weightdistill.method import layout
@@ -31,8 +31,9 @@ class Teacher:
     Attributes:
         path: where it was read.
         fingerprint: SHA-256 of the file.
-        config: the model's settings, flat.
-        data: the data folder that it was trained on, as its checkpoint records it; empty if it does not.
+        config: the model's settings, flat and complete.
+        data: folder of its dictionaries: the one that its checkpoint records, or its own; empty if neither has any.
+        languages: source and target language; None where neither the checkpoint nor the files of its data say.
         raw_state: weights under the names of the file.
     """
 
@@ -40,17 +41,18 @@ class Teacher:
     fingerprint: str
     config: Mapping[str, Any]
     data: str
+    languages: tuple[str | None, str | None]
     raw_state: Mapping[str, Tensor]
 
     @functools.cached_property
     def state(self) -> dict[str, Tensor]:
-        """Weights under canonical names.
+        """Weights under canonical names, in float32.
 
         Raises:
             DistillationError: not a Transformer encoder-decoder.
         """
         try:
-            state = layout.canonical(self.raw_state)
+            state = {name: weight.float() for name, weight in layout.canonical(self.raw_state).items()}
         except DistillationError as error:
             raise DistillationError(f"teacher {self.path}: {error}") from None
         embeddings = state.get("decoder.embed_tokens.weight")
@@ -75,12 +77,11 @@ class Teacher:
             task: gives the dictionaries.
 
         Raises:
-            RuntimeError: its weights do not fit its settings and the task's dictionaries.
+            DistillationError: its weights do not fit its settings and the task's dictionaries.
         """
-        model = models.build_model(Namespace(**self.config), task)
-        model.load_state_dict(dict(self.raw_state), strict=True, model_cfg=Namespace(**self.config))
+        model = loading.load_model(self.config, self.raw_state, task, self.path)
         model.requires_grad_(False)
-        return model.eval()
+        return model
 
     def require_dictionaries(self, source: Dictionary | None, target: Dictionary, data: str | None = None) -> None:
         """Check that the student's dictionaries are the teacher's.
@@ -95,9 +96,9 @@ class Teacher:
             DistillationError: they differ; names both sizes and the first entry that differs.
         """
         folder = Path((data or self.data or "").split(":")[0])
-        languages = [self.config.get("source_lang"), self.config.get("target_lang")]
-        if None in languages and (data or self.data) and folder.is_dir():  # fairseq-train inferred them, and kept none
-            languages = list(data_utils.infer_language_pair(str(folder)))
+        languages = self.languages
+        if None in languages and data and folder.is_dir():
+            languages = data_utils.infer_language_pair(str(folder))
         for side, dictionary, language in zip(("source", "target"), (source, target), languages, strict=True):
             if dictionary is None:
                 continue
@@ -136,20 +137,29 @@ def read(path: str) -> Teacher:
         path: the file.
 
     Raises:
-        DistillationError: see `checkpoint.read`; the message names the teacher.
+        DistillationError: it cannot be read, is no Transformer that translates from one language to another, or has
+            weights that are no numbers; the message names the teacher.
     """
     try:
         state = checkpoint.read(path)
     except DistillationError as error:
         raise DistillationError(f"teacher: {error}") from error
-    config = checkpoint.model_config(state)
-    task = checkpoint.plain(state.get("cfg") or {}).get("task") or config
-    languages = {key: task.get(key) or config.get(key) for key in ("source_lang", "target_lang")}
+    require_translation_transformer(state, path)
+    checkpoint.require_finite(state, f"teacher {path}")
+    task = checkpoint.task_config(state)
+    try:
+        data = str(loading.dictionary_folder(task, path))
+    except DistillationError:  # raised again where dictionaries are needed
+        data = ""
+    languages = (task.get("source_lang"), task.get("target_lang"))
+    if None in languages and data:  # fairseq-train inferred them, and recorded none
+        languages = tuple(data_utils.infer_language_pair(data))
     return Teacher(
         path=path,
         fingerprint=files.fingerprint(path),
-        config={**config, **languages},
-        data=str(task.get("data") or ""),
+        config={**model_settings(state), "source_lang": languages[0], "target_lang": languages[1]},
+        data=data,
+        languages=languages,
         raw_state=state["model"],
     )
 

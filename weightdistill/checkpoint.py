@@ -86,6 +86,37 @@ def model_config(state: Mapping[str, Any]) -> dict[str, Any]:
     return dict(model)
 
 
+def task_config(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the task's settings as a flat dictionary, old (`args`) or new (`cfg.task`).
+
+    `_name` is the task's name, and `data` is one path: fairseq once recorded a list of them.
+    """
+    recorded = plain(state.get("cfg") or {}).get("task")
+    config = recorded or model_config(state)
+    data = config.get("data")
+    if isinstance(data, list):
+        data = data[0] if data else None
+    return {**config, "_name": config.get("_name" if recorded else "task"), "data": data}
+
+
+def require_finite(state: Mapping[str, Any], name: str | Path) -> None:
+    """Check that no weight of a checkpoint is infinite or not a number.
+
+    Args:
+        state: The checkpoint.
+        name: Its path, for the error message.
+
+    Raises:
+        DistillationError: One is; the message names the first and counts all.
+    """
+    weights = {key: weight for key, weight in state["model"].items() if torch.is_floating_point(weight)}
+    if broken := [key for key, weight in weights.items() if not weight.isfinite().all()]:
+        raise DistillationError(
+            f"the weights of {name} must be finite, but {broken[0]} holds NaN or infinity ({len(broken)} of "
+            f"{len(weights)} weights do); its training diverged: use an earlier checkpoint"
+        )
+
+
 def plain(value: Any) -> Any:
     """Convert settings to nested dictionaries, lists, strings and numbers, which can be loaded without any class."""
     if isinstance(value, argparse.Namespace):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from commands import BIN, PLUGIN, ROOT, TEACHER_SHAPE, TRAINING, Corpus, Training, fork, phase1, run
 from fairseq.data import Dictionary
 
@@ -55,24 +54,6 @@ def test_a_truncated_teacher(teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.pt").write_bytes(teacher.read_bytes()[:-5000])
     with pytest.raises(DistillationError, match=r"teacher: checkpoint .*cut\.pt cannot be read; it is truncated"):
         student_of(tmp_path / "cut.pt", student_preset="tiny")
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (
-            ["encoder.lstm.weight_ih_l0", "decoder.embed_tokens.weight"],
-            r"1 parameter names are not .*lstm.weight_ih_l0",
-        ),
-        (["decoder.layers.0.fc1.weight", "decoder.embed_tokens.weight"], r"has no encoder layers; .*whole encoder-dec"),
-    ],
-    ids=["lstm", "language model"],
-)
-def test_a_teacher_of_another_architecture(tmp_path: Path, names: list[str], message: str) -> None:
-    weights = {name: torch.zeros(8, 4) for name in names}
-    torch.save({"model": weights, "cfg": {"model": {"_name": "other"}}}, tmp_path / "other.pt")
-    with pytest.raises(DistillationError, match=message):
-        student_of(tmp_path / "other.pt", student_preset="tiny")
 
 
 @pytest.mark.parametrize(
