@@ -5,6 +5,7 @@ hold the same weights.
 """
 
 import contextlib
+import logging
 import re
 import tempfile
 from argparse import Namespace
@@ -21,10 +22,13 @@ from fairseq.tasks.translation import TranslationTask
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from fairseq_plugins.loading import TASK_SETTINGS, load_model, translation_task
+from fairseq_plugins.loading import TASK_SETTINGS, load_model, random_batches, translation_task
 from fairseq_plugins.models.generated_transformer import GeneratedTransformerModel
+from fairseq_plugins.teacher_kinds import complete
 from weightdistill import __version__, checkpoint, files
 from weightdistill.errors import DistillationError
+
+logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
 """Largest difference of a logit, in float32, that an export may show."""
@@ -146,12 +150,17 @@ def _student_weights(
 def _plain_config(state: Mapping[str, Any], task: TranslationTask) -> dict[str, Any]:
     """Return all settings as plain dictionaries, for a stock `transformer` and the stock `translation` task."""
     original = state.get("cfg") or OmegaConf.to_container(
-        convert_namespace_to_omegaconf(state["args"]), resolve=True, enum_to_str=True
+        # old versions' settings of a training may not be valid today; those of the model and task follow
+        convert_namespace_to_omegaconf(Namespace()),
+        resolve=True,
+        enum_to_str=True,
     )
     config: dict[str, Any] = checkpoint.plain(original)
-    settings = config.get("task") or {}
+    settings = checkpoint.task_config(state)
     model = {
-        key: value for key, value in checkpoint.model_config(state).items() if not key.startswith(_PLUGIN_SETTINGS)
+        key: value
+        for key, value in complete(checkpoint.model_config(state)).items()
+        if not key.startswith(_PLUGIN_SETTINGS)
     }
     pair = {"data": task.cfg.data, "source_lang": task.cfg.source_lang, "target_lang": task.cfg.target_lang}
     config["model"] = {**model, **pair, "_name": "transformer", "arch": "transformer", "task": "translation"}
@@ -172,6 +181,10 @@ def _provenance(state: Mapping[str, Any], source: Path) -> dict[str, Any]:
 
 
 def _batches(task: TranslationTask, subset: str, count: int, longest: Any) -> Iterator[dict[str, Any]]:
+    if not any(Path(task.cfg.data).glob("*.idx")):
+        logger.warning("%s holds no binarised data: the export is checked on random sentences", task.cfg.data)
+        yield from random_batches(task, count)
+        return
     try:
         task.load_dataset(subset)
     except FileNotFoundError as error:

@@ -4,15 +4,17 @@ Loads any fairseq Transformer checkpoint: of stock fairseq-train, of phase 1, or
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fairseq.data import data_utils
+import torch
+from fairseq.data import Dictionary, LanguagePairDataset, data_utils
 from fairseq.models import ARCH_MODEL_REGISTRY, BaseFairseqModel, build_model, import_models
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from fairseq_plugins import compat
+from fairseq_plugins.teacher_kinds import complete
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
 from weightdistill.method.layout import is_copy
@@ -126,6 +128,7 @@ def load_model(
     Raises:
         DistillationError: the architecture is unknown, or the weights do not fit it.
     """
+    config = complete(config)
     kind = config.get("_name") or config.get("arch")
     if kind not in ARCH_MODEL_REGISTRY:
         import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
@@ -152,3 +155,31 @@ def load_model(
             f"give: {error}"
         ) from error
     return model.float().eval()
+
+
+def random_batches(task: TranslationTask, count: int, longest: int = 24) -> Iterator[dict[str, Any]]:
+    """Make batches of random words, always the same, where a model has dictionaries but no data.
+
+    Args:
+        task: gives the dictionaries.
+        count: number of batches.
+        longest: words of the longest sentence.
+    """
+    generator = torch.Generator().manual_seed(1)
+
+    def sentence(dictionary: Dictionary, length: int) -> torch.Tensor:
+        words = torch.randint(dictionary.nspecial, len(dictionary), (length,), generator=generator)
+        return torch.cat([words, torch.tensor([dictionary.eos()])])
+
+    for _ in range(count):
+        sides = []
+        for dictionary in (task.source_dictionary, task.target_dictionary):
+            sentences = [sentence(dictionary, length) for length in range(1, longest + 1)]
+            sides.append((sentences, [len(words) for words in sentences], dictionary))
+        (sources, source_sizes, source), (targets, target_sizes, target) = sides
+        dataset = LanguagePairDataset(
+            *(sources, source_sizes, source, targets, target_sizes, target),
+            left_pad_source=task.cfg.left_pad_source,
+            left_pad_target=task.cfg.left_pad_target,
+        )
+        yield dataset.collater([dataset[index] for index in range(longest)])

@@ -53,27 +53,26 @@ _SETTINGS = {
 }
 
 
-def model_settings(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint's model settings, completed by what its architecture's name stands for.
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete a Transformer's settings by what the name of its architecture stands for.
 
     Old checkpoints record fewer settings than fairseq has now, some nothing but the architecture
-    (`transformer_vaswani_wmt_en_de_big`). A Transformer's architecture is then `transformer`, which has the same
-    meaning everywhere. A preset that only its author's plugin knows counts as one if its sizes are recorded.
+    (`transformer_vaswani_wmt_en_de_big`). Then the architecture is `transformer`, which means the same everywhere. A
+    preset that only its author's plugin knows counts as a Transformer if its sizes are recorded.
 
     Args:
-        state: the checkpoint.
+        config: settings of a model, flat. Those of other models are returned as they are.
     """
-    config = checkpoint.model_config(state)
     kind = _kind(config)
     model = ARCH_MODEL_NAME_REGISTRY.get(kind)
     sizes = {f"{stack}_{option}" for stack in ("encoder", "decoder") for option in SHAPE_OPTIONS.values()}
-    if model in _TRANSFORMERS:
-        args = Namespace(**config)
-        ARCH_CONFIG_REGISTRY[kind](args)
-        config = vars(args)
-    elif model is not None or _described(_MODELS, kind) or not sizes <= config.keys():
-        return config
-    return {**config, "_name": "transformer", "arch": "transformer"}
+    if model is None and not _described(_MODELS, kind) and sizes <= config.keys():
+        kind = model = "transformer"
+    if model not in _TRANSFORMERS:
+        return dict(config)
+    args = Namespace(**config)
+    ARCH_CONFIG_REGISTRY[kind](args)
+    return {**vars(args), "_name": "transformer", "arch": "transformer"}
 
 
 def require_translation_transformer(state: Mapping[str, Any], path: str) -> None:
@@ -91,7 +90,7 @@ def require_translation_transformer(state: Mapping[str, Any], path: str) -> None
             f"teacher {path} is a student of phase 1, whose weights a generator makes; export it first (weightdistill "
             f"export {path} --output plain.pt)"
         )
-    obstacle = next(_obstacles(model_settings(state), checkpoint.task_config(state)), None)
+    obstacle = next(_obstacles(complete(checkpoint.model_config(state)), checkpoint.task_config(state)), None)
     if obstacle is not None:
         raise DistillationError(f"teacher {path} {obstacle}; {_REMEDY}")
 
@@ -112,7 +111,7 @@ def _obstacles(config: Mapping[str, Any], task: Mapping[str, Any]) -> Iterator[s
         description = _described(_MODELS, kind) or _described(_MODELS, model) or _NO_TRANSFORMER
         yield f"{description} (architecture {kind})"
         return
-    if kind_of_task := _described(_TASKS, str(task["_name"])):
+    if kind_of_task := _described(_TASKS, str(task.get("_name"))):
         yield f"{kind_of_task} (task {task['_name']})"
     for option in ("encoder_langtok", "decoder_langtok"):
         if value := task.get(option) or config.get(option):

@@ -13,7 +13,7 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from fairseq_plugins import loading
-from fairseq_plugins.teacher_kinds import model_settings, require_translation_transformer
+from fairseq_plugins.teacher_kinds import complete, require_translation_transformer
 from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
 from weightdistill.method import layout
@@ -157,7 +157,7 @@ def read(path: str) -> Teacher:
     return Teacher(
         path=path,
         fingerprint=files.fingerprint(path),
-        config={**model_settings(state), "source_lang": languages[0], "target_lang": languages[1]},
+        config={**complete(checkpoint.model_config(state)), "source_lang": languages[0], "target_lang": languages[1]},
         data=data,
         languages=languages,
         raw_state=state["model"],

@@ -82,21 +82,28 @@ def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
 def model_config(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the model settings of a checkpoint, old (`args`) or new (`cfg.model`), as a flat dictionary."""
     config = plain(state.get("cfg") or {})
-    model = config.get("model") or plain(state.get("args")) or {}
-    return dict(model)
+    return dict(config.get("model") or _upgraded(plain(state.get("args")) or {}))
 
 
 def task_config(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the task's settings as a flat dictionary, old (`args`) or new (`cfg.task`).
 
-    `_name` is the task's name, and `data` is one path: fairseq once recorded a list of them.
+    The task's name is `_name` in both.
     """
-    recorded = plain(state.get("cfg") or {}).get("task")
-    config = recorded or model_config(state)
-    data = config.get("data")
-    if isinstance(data, list):
-        data = data[0] if data else None
-    return {**config, "_name": config.get("_name" if recorded else "task"), "data": data}
+    if recorded := plain(state.get("cfg") or {}).get("task"):
+        return dict(recorded)
+    config = model_config(state)
+    return {**config, "_name": config.get("task")}
+
+
+def _upgraded(args: dict[str, Any]) -> dict[str, Any]:
+    """Convert settings that old versions of fairseq recorded in another form; see its `_upgrade_state_dict`."""
+    args = {name: value == "True" if value in ("True", "False") else value for name, value in args.items()}
+    if isinstance(args.get("data"), list):
+        args["data"] = args["data"][0] if args["data"] else None
+    if longest := args.pop("max_positions", None):
+        args = {"max_source_positions": longest, "max_target_positions": longest, **args}
+    return args
 
 
 def require_finite(state: Mapping[str, Any], name: str | Path) -> None:
