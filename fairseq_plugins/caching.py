@@ -9,12 +9,19 @@ import torch.distributed as dist
 from fairseq.data import BaseWrapperDataset, FairseqDataset
 from fairseq.tasks.translation import TranslationTask
 
-from fairseq_plugins import teachers
+from fairseq_plugins import students, teachers
 from fairseq_plugins.fairseq_engine import batches
 from fairseq_plugins.loading import translation_task
 from weightdistill import checkpoint, files
 from weightdistill.distillation.soft_labels import TeacherLogits, ensemble, require_temperature
-from weightdistill.distillation.teacher_cache import Labels, TeacherCache, TeacherCaches, collate, write_cache
+from weightdistill.distillation.teacher_cache import (
+    TEACHER_SETTINGS,
+    Labels,
+    TeacherCache,
+    TeacherCaches,
+    collate,
+    write_cache,
+)
 from weightdistill.errors import DistillationError
 
 
@@ -96,6 +103,7 @@ def cache_teacher(
         "sentences": len(dataset),
         "shard_sentences": shard_sentences,
         "teachers": [teacher.provenance() for teacher in sources],
+        TEACHER_SETTINGS: students.settings_for_students(sources[0]),
         **fingerprints(task, subset),
         **_source_fingerprints(task, subset),
     }

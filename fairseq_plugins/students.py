@@ -1,6 +1,7 @@
 """A student's settings, shape and start.
 
-Options of fairseq's `transformer` that the command line does not give are the teacher's. The shape comes from the
+Options of fairseq's `transformer` that the command line does not give are the teacher's, as its checkpoint or the cache
+of its predictions records them. The shape comes from the
 preset, and fairseq's options (`--decoder-layers 2`) override it.
 """
 
@@ -9,6 +10,8 @@ import functools
 import logging
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq.models.transformer import TransformerModel
@@ -17,6 +20,7 @@ from torch import nn
 
 from fairseq_plugins import compat, teachers
 from fairseq_plugins.teachers import Teacher
+from weightdistill.distillation.teacher_cache import TEACHER_SETTINGS, read_settings
 from weightdistill.errors import DistillationError
 from weightdistill.method.shape import SHAPE_OPTIONS, StackShape, TransformerShape, student_shape
 from weightdistill.method.student_init import initial_student, require_known
@@ -44,22 +48,27 @@ def fill_in(args: Namespace) -> None:
         args: options of the training, changed in place.
 
     Raises:
-        DistillationError: no teacher is named, or the shape is impossible.
+        DistillationError: neither a teacher nor a cache with its settings is named, or the shape is impossible.
     """
-    if not (paths := getattr(args, "teacher_path", None)):
-        raise DistillationError(
-            f"--arch {getattr(args, 'arch', 'student')} takes its settings from a teacher; give --teacher-path, with "
-            "--task distillation"
-        )
+    settings = _settings_of_teacher(args)
     compat.no_tpu(args)
-    teacher = teachers.read_all(paths)[0]
-    for option in transformer_options() - _NOT_INHERITED:
-        if not hasattr(args, option) and option in teacher.config:
-            setattr(args, option, teacher.config[option])
-    shape = shape_of(args, teacher.shape)
+    for option in settings.keys() - _NOT_INHERITED:
+        if not hasattr(args, option):
+            setattr(args, option, settings[option])
+    shape = shape_of(args, shape_in(Namespace(**settings)))
     vars(args).update(shape_options(shape))
     _untie(args, shape)
     base_architecture(args)
+
+
+def settings_for_students(teacher: Teacher) -> dict[str, Any]:
+    """Return what students of a teacher need of its settings: options of fairseq's `transformer`, with its shape.
+
+    Args:
+        teacher: the teacher.
+    """
+    options = sorted((transformer_options() - _NOT_INHERITED) & teacher.config.keys())
+    return {**shape_options(teacher.shape), **{option: teacher.config[option] for option in options}}
 
 
 def shape_of(args: Namespace, teacher: TransformerShape) -> TransformerShape:
@@ -149,6 +158,26 @@ def transformer_options() -> frozenset[str]:
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False)
     TransformerModel.add_args(parser)
     return frozenset(action.dest for action in parser._actions)
+
+
+def _settings_of_teacher(args: Namespace) -> dict[str, Any]:
+    """Return the teacher's settings: from its checkpoint, or else from the cache of its predictions."""
+    if paths := getattr(args, "teacher_path", None):
+        return settings_for_students(teachers.read_all(paths)[0])
+    if not (cache := getattr(args, "teacher_cache", None)):
+        raise DistillationError(
+            f"--arch {getattr(args, 'arch', 'student')} takes its settings from a teacher; give --teacher-path or "
+            "--teacher-cache, with --task distillation"
+        )
+    settings: dict[str, Any] | None = read_settings(Path(cache) / getattr(args, "train_subset", "train")).get(
+        TEACHER_SETTINGS
+    )
+    if settings is None:
+        raise DistillationError(
+            f"teacher cache {cache} is of an older version, without the teacher's settings; give --teacher-path, or "
+            "run weightdistill cache-teacher again, which adds them"
+        )
+    return settings
 
 
 def _untie(args: Namespace, shape: TransformerShape) -> None:

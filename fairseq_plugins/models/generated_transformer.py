@@ -186,6 +186,11 @@ def generated_transformer(args: Namespace) -> None:
         DistillationError: no teacher is given, the shape is impossible, or an option would run the backward pass of one
             layer at a time.
     """
+    if not getattr(args, "teacher_path", None):
+        raise DistillationError(
+            "--arch generated_transformer makes the student's weights from its teacher's; give --teacher-path, also "
+            "beside --teacher-cache"
+        )
     students.fill_in(args)
     for option in ("checkpoint_activations", "offload_activations"):
         if getattr(args, option, False):  # all layers of a class come from one graph, which one layer's pass would free

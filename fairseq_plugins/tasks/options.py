@@ -26,7 +26,7 @@ class DistillationTaskConfig(TranslationConfig):
         default=None,
         metadata={
             "help": "a teacher's predictions for each split (weightdistill cache-teacher), to learn from without "
-            "running it; --teacher-path then only gives the student its settings and start",
+            "running it; --teacher-path is then needed only for weights that the student starts from",
             "values": "FOLDER",
         },
     )

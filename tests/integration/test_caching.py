@@ -1,13 +1,16 @@
 """Students that learn from a cache of the teacher's predictions."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from building import Built, student
-from commands import Corpus, MakeOnce, fork, phase1, run
+from commands import Corpus, MakeOnce, Training, fork, phase1, run
 
+from fairseq_plugins import students
+from fairseq_plugins.caching import cache_teacher
 from weightdistill import checkpoint, files
 from weightdistill.distillation.teacher_cache import TeacherCache
 from weightdistill.errors import DistillationError
@@ -71,6 +74,78 @@ def test_the_teacher_that_a_student_starts_from_is_recorded_beside_that_of_the_c
         built = Built(from_cache(data, tmp_path, cache, second_teacher, "--student-init", start))
         recorded = [entry["sha256"] for entry in built.task.state_dict()["teachers"]]
         assert recorded == [files.fingerprint(path) for path in (teacher, *starting_teachers)]
+
+
+@pytest.fixture
+def without_teacher(data: Path, teacher: Path, cache: Path, tmp_path: Path) -> list[object]:
+    """The command of a student's training from a cache alone."""
+    command = from_cache(data, tmp_path / "save", cache, teacher)
+    place = command.index("--teacher-path")
+    return [*command[:place], *command[place + 2 :]]
+
+
+def test_a_student_without_its_teachers_file_has_the_settings_that_the_teacher_would_give(
+    data: Path, teacher: Path, cache: Path, tmp_path: Path, without_teacher: list[object]
+) -> None:
+    alone, beside = (Built(command) for command in (without_teacher, from_cache(data, tmp_path, cache, teacher)))
+    names = students.transformer_options()
+    settings = [{name: getattr(built.config.model, name, None) for name in names} for built in (alone, beside)]
+    assert settings[0] == settings[1]
+    assert settings[0]["decoder_layers"] == 1 and settings[0]["decoder_embed_dim"] == 8
+    assert alone.task.state_dict() == beside.task.state_dict()
+    for built in (alone, beside):
+        built.model.load_state_dict(beside.model.state_dict())
+        built.model.eval()
+    losses = [built.criterion(built.model, built.sample)[0] for built in (alone, beside)]
+    assert torch.equal(*losses)
+
+
+@pytest.mark.slow
+def test_a_student_is_trained_and_fine_tuned_after_its_teachers_file_is_gone(
+    tiny: Training, tmp_path: Path, without_teacher: list[object]
+) -> None:
+    fork(*without_teacher, "--max-update", 2, "--no-epoch-checkpoints")
+    fork("weightdistill", "export", tiny.last, "--output", tmp_path / "phase1.pt")
+    starts = [tmp_path / "save" / "checkpoint_last.pt", tmp_path / "phase1.pt"]
+    for number, start in enumerate(starts):
+        save = tmp_path / f"save{number}"
+        command = [save if part == tmp_path / "save" else part for part in without_teacher]
+        log = fork(*command, "--max-update", 2, "--no-epoch-checkpoints", "--finetune-from-model", start)
+        assert f"loading pretrained model from {start}" in log and (save / "checkpoint_last.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--arch", "generated_transformer"], "makes the student's weights from its teacher's; give --teacher-path"),
+        (["--student-init", "last"], "--student-init last takes weights from a teacher; give --teacher-path"),
+        (["--matches", "distilbert"], "--matches needs the teacher itself, but there is a cache"),
+    ],
+    ids=str,
+)
+def test_what_needs_the_teachers_weights_asks_for_its_file(
+    without_teacher: list[object], more: list[object], message: str
+) -> None:
+    with pytest.raises(DistillationError, match=message):
+        Built([*without_teacher, *more])
+
+
+def test_a_cache_of_an_older_version_lacks_the_teachers_settings_until_it_is_made_again(
+    teacher: Path, cache: Path, tmp_path: Path, without_teacher: list[object]
+) -> None:
+    older = tmp_path / "cache"
+    shutil.copytree(cache, older)
+    path = older / "train" / "cache.json"
+    written = path.read_bytes()
+    settings = json.loads(written)
+    del settings["teacher_settings"]
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    command = [older if part == cache else part for part in without_teacher]
+    with pytest.raises(DistillationError, match=r"of an older version, without .*; give --teacher-path, or run"):
+        Built(command)
+    cache_teacher(str(teacher), older / "train", top_k=8, temperature=2.0, shard_sentences=100)
+    assert path.read_bytes() == written
+    Built(command)
 
 
 @pytest.mark.slow

@@ -27,6 +27,8 @@ from weightdistill.files import fingerprint, write_json, writing
 ARRAYS = ("offsets", "indices", "values", "missing")
 OPEN_SHARDS = 128
 """Shards that stay mapped at a time: each map keeps a file open, and systems allow 1,024 open files per process."""
+TEACHER_SETTINGS = "teacher_settings"
+"""What students need of the first teacher's settings, so that they train without its file. Older caches lack it."""
 _FORMAT = 1
 
 
@@ -229,7 +231,8 @@ def write_cache(
     if (folder / "cache.json").exists():
         existing = read_settings(folder)
         finished = existing.pop("shards")
-        if different := [name for name in described if _identity(name, existing) != _identity(name, described)]:
+        identifying = [name for name in described if name != TEACHER_SETTINGS]  # it follows from the teachers
+        if different := [name for name in identifying if _identity(name, existing) != _identity(name, described)]:
             raise DistillationError(
                 f"{folder} holds a teacher cache with a different {different[0]} ({existing.get(different[0])}, not "
                 f"{described[different[0]]}); remove it, or name another folder"
@@ -237,6 +240,8 @@ def write_cache(
         for shard in finished:
             _verify(folder, shard)
             progress(shard["sentences"])
+        if described.keys() - existing.keys():  # of an older version
+            write_json(folder / "cache.json", {**described, "shards": finished})
     written = 0
     for number, sentences in enumerate(shards[len(finished) :], start=len(finished)):
         finished.append(_write_shard(folder, f"{number:05}", len(sentences), list(labels_of(sentences))))
