@@ -119,10 +119,10 @@ def require_words(model: Path, data: Path) -> None:
         raise DistillationError(f"{data} holds no data of two languages with their dictionaries; give another --data")
     dictionaries = [Dictionary.load(str(file)) for file in files]
     if not model.is_dir():
-        teacher = teachers.read(str(model))
+        translator = teachers.describe(checkpoint.read(model), str(model))
         # a generated student has the words of its teacher, which training checked
-        if "encoder.embed_tokens.weight" in teacher.raw_state:
-            teacher.require_dictionaries(*dictionaries)
+        if "encoder.embed_tokens.weight" in translator.raw_state:
+            translator.require_dictionaries(*dictionaries)
         return
     for side, file, dictionary in zip(("source", "target"), files, dictionaries, strict=True):
         model_words = {word for word in vocabulary(model, side) if not word.startswith("madeupword")}

@@ -146,6 +146,16 @@ def read(path: str) -> Teacher:
         raise DistillationError(f"teacher: {error}") from error
     require_translation_transformer(state, path)
     checkpoint.require_finite(state, f"teacher {path}")
+    return describe(state, path)
+
+
+def describe(state: Mapping[str, Any], path: str) -> Teacher:
+    """Describe the checkpoint of any model, whether or not it can be a teacher.
+
+    Args:
+        state: the checkpoint.
+        path: its file.
+    """
     task = checkpoint.task_config(state)
     try:
         data = str(loading.dictionary_folder(task, path))
@@ -165,15 +175,18 @@ def read(path: str) -> Teacher:
 
 
 def read_all(paths: str) -> list[Teacher]:
-    """Read the teachers of a comma-separated list.
+    """Read the teachers of a comma-separated list. Their shapes may differ.
 
     Args:
         paths: their files; empty for none.
 
     Raises:
-        DistillationError: see `read`.
+        DistillationError: two differ in their direction or vocabulary; see also `read`.
     """
-    return [read(path.strip()) for path in paths.split(",") if path.strip()]
+    ensemble = [read(path.strip()) for path in paths.split(",") if path.strip()]
+    for teacher in ensemble[1:]:
+        _require_same_words(ensemble[0], teacher)
+    return ensemble
 
 
 def same(first: Sequence[Mapping[str, str]], second: Sequence[Mapping[str, str]]) -> bool:
@@ -191,14 +204,41 @@ def listed(provenances: Sequence[Mapping[str, str]]) -> str:
     return ", ".join(f"{teacher['path']} (SHA-256 {teacher['sha256']})" for teacher in provenances) or "no teacher"
 
 
+def _require_same_words(first: Teacher, second: Teacher) -> None:
+    """Check that two teachers can predict together."""
+    names = f"{first.path} and {second.path}"
+    remedy = "the members of an ensemble predict over the same words; name teachers that were trained on the same data"
+    directions = [f"{teacher.languages[0]}-{teacher.languages[1]}" for teacher in (first, second)]
+    if None not in first.languages + second.languages and directions[0] != directions[1]:
+        raise DistillationError(f"teachers {names} translate {directions[0]} and {directions[1]}; {remedy}")
+    for side, language, stack in zip(("source", "target"), first.languages, ("encoder", "decoder"), strict=True):
+        rows = [len(teacher.raw_state[f"{stack}.embed_tokens.weight"]) for teacher in (first, second)]
+        if rows[0] != rows[1]:
+            raise DistillationError(f"teachers {names} have {rows[0]} and {rows[1]} {side} words; {remedy}")
+        files = list(
+            dict.fromkeys(Path(teacher.data) / f"dict.{language}.txt" for teacher in (first, second) if teacher.data)
+        )
+        words = [Dictionary.load(str(file)).symbols for file in files if file.is_file()]
+        if len(words) == 2 and words[0] != words[1]:
+            index, *pair = _first_difference(*words)
+            raise DistillationError(
+                f"the {side} dictionaries of teachers {names} first differ at entry {index} ({' and '.join(pair)}); "
+                f"{remedy}"
+            )
+
+
+def _first_difference(first: list[str], second: list[str]) -> tuple[int, str, str]:
+    """Return where two lists differ, and what each has there."""
+    common = min(len(first), len(second))
+    index = next((index for index in range(common) if first[index] != second[index]), common)
+    symbols = [repr(words[index]) if index < len(words) else "nothing" for words in (first, second)]
+    return index, symbols[0], symbols[1]
+
+
 def _require_equal(what: str, teacher: list[str], student: list[str]) -> None:
     if teacher == student:
         return
-    common = min(len(teacher), len(student))
-    index = next((index for index in range(common) if teacher[index] != student[index]), common)
-    teacher_symbol, student_symbol = (
-        repr(symbols[index]) if index < len(symbols) else "nothing" for symbols in (teacher, student)
-    )
+    index, teacher_symbol, student_symbol = _first_difference(teacher, student)
     raise DistillationError(
         f"{what} has {len(teacher)} entries, the student's {len(student)}; they first differ at entry {index}, which "
         f"is {teacher_symbol} in the teacher's and {student_symbol} in the student's; {_REMEDY}"
