@@ -1,4 +1,4 @@
-"""Around fairseq's checkpoints: a command after each, a check before resuming; fairseq has no hooks for either."""
+"""Around fairseq's checkpoints: a command after each, a check before loading; fairseq has no hooks for either."""
 
 import functools
 import logging
@@ -9,6 +9,8 @@ from typing import Any
 
 from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
+
+from weightdistill.errors import DistillationError
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +40,12 @@ def at_each_checkpoint(command: str) -> None:
     checkpoint_utils.save_checkpoint = save_and_run
 
 
-def check_before_resuming() -> None:
-    """From now on, show the task each checkpoint that a training of this process resumes from, before it is loaded.
+def check_before_loading() -> None:
+    """From now on, show the task each checkpoint that a training of this process loads, before it is loaded.
 
-    A task that wants to see it has a method `before_resuming`, which takes the checkpoint's path. A training that only
-    starts from the weights of a checkpoint (--finetune-from-model, --reset-optimizer) does not resume. May be called
-    more than once.
+    A task that wants to see it has a method `before_loading`, which takes the checkpoint's path and whether the
+    training resumes. One that starts from the weights alone (--finetune-from-model, --reset-optimizer) does not resume.
+    May be called more than once.
     """
     load = getattr(Trainer.load_checkpoint, "__wrapped__", Trainer.load_checkpoint)
 
@@ -51,10 +53,15 @@ def check_before_resuming() -> None:
     def check_and_load(
         trainer: Trainer, filename: str, reset_optimizer: bool = False, *args: Any, **named_args: Any
     ) -> Any:
-        check = getattr(trainer.task, "before_resuming", None)
-        if check is not None and not reset_optimizer and Path(filename).is_file():
-            check(Path(filename))
-        return load(trainer, filename, reset_optimizer, *args, **named_args)
+        check = getattr(trainer.task, "before_loading", None)
+        if check is not None and Path(filename).is_file():
+            check(Path(filename), resumes=not reset_optimizer)
+        try:
+            return load(trainer, filename, reset_optimizer, *args, **named_args)
+        except Exception as error:  # fairseq's, which takes the place of the model's
+            if isinstance(error.__context__, DistillationError):
+                raise error.__context__ from None
+            raise
 
     Trainer.load_checkpoint = check_and_load
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from fairseq_plugins import compat, teachers
 from fairseq_plugins.teachers import Teacher
+from weightdistill import checkpoint
 from weightdistill.distillation.teacher_cache import TEACHER_SETTINGS, read_settings
 from weightdistill.errors import DistillationError
 from weightdistill.method.shape import SHAPE_OPTIONS, StackShape, TransformerShape, student_shape
@@ -51,7 +52,7 @@ def fill_in(args: Namespace) -> None:
         DistillationError: neither a teacher nor a cache with its settings is named, or the shape is impossible.
     """
     settings = _settings_of_teacher(args)
-    compat.no_tpu(args)
+    complete(args)
     for option in settings.keys() - _NOT_INHERITED:
         if not hasattr(args, option):
             setattr(args, option, settings[option])
@@ -69,6 +70,24 @@ def settings_for_students(teacher: Teacher) -> dict[str, Any]:
     """
     options = sorted((transformer_options() - _NOT_INHERITED) & teacher.config.keys())
     return {**shape_options(teacher.shape), **{option: teacher.config[option] for option in options}}
+
+
+def complete(args: Namespace) -> None:
+    """Complete the options that do not concern a model's shape, for every architecture of this plugin.
+
+    Args:
+        args: options of the training, changed in place.
+
+    Raises:
+        DistillationError: half precision is asked for on a CPU.
+    """
+    compat.no_tpu(args)
+    if getattr(args, "fp16", False) and (getattr(args, "cpu", False) or not torch.cuda.is_available()):
+        raise DistillationError(
+            "--fp16 needs a GPU, but this training runs on a CPU; give --cpu instead (and --cpu-bf16 from width 256)"
+        )
+    if getattr(args, "data", None):  # the checkpoint records it, and may be used from another folder
+        args.data = ":".join(str(Path(folder).absolute()) for folder in args.data.split(":"))
 
 
 def shape_of(args: Namespace, teacher: TransformerShape) -> TransformerShape:
@@ -104,6 +123,35 @@ def shape_in(args: Namespace) -> TransformerShape:
         for stack in ("encoder", "decoder")
     )
     return TransformerShape(encoder, decoder)
+
+
+def require_model(state: Mapping[str, Any], name: str, shape: TransformerShape, generates: bool) -> None:
+    """Check that a checkpoint holds a model of this shape, and of this phase.
+
+    Args:
+        state: the checkpoint.
+        name: its path.
+        shape: shape of the student that is trained.
+        generates: whether a generator makes its weights.
+
+    Raises:
+        DistillationError: it holds another model.
+    """
+    holds_generator = any(weight.startswith("generator.") for weight in state["model"])
+    if holds_generator != generates:
+        kinds = {True: "a generator (phase 1)", False: "a student itself"}
+        remedy = "export it first (weightdistill export)" if holds_generator else "train in another --save-dir"
+        raise DistillationError(
+            f"{name} must hold {kinds[generates]} to start from, but holds {kinds[holds_generator]}; {remedy}"
+        )
+    config = checkpoint.model_config(state)
+    options = shape_options(shape)
+    held = {option: config[option] for option in options if config.get(option) is not None}
+    if held != {option: options[option] for option in held}:
+        raise DistillationError(
+            f"{name} must hold a student of the shape that is trained, {_described(options)}, but holds one of "
+            f"{_described({**options, **held})}; give the --student-preset and shape that it was made with"
+        )
 
 
 def shape_options(shape: TransformerShape) -> dict[str, int]:
@@ -150,6 +198,14 @@ def initialise(model: nn.Module, start: str, sources: Sequence[Teacher], shape: 
     for name, weight in initial_student(start, teacher.state, teacher.shape, weights, shape, aliases).items():
         weights[name].copy_(weight)
     logger.info("student starts as %s of %s", start, teacher.path)
+
+
+def _described(options: Mapping[str, int]) -> str:
+    stacks = []
+    for stack in ("encoder", "decoder"):
+        layers, width, ffn, heads = (options[f"{stack}_{option}"] for option in SHAPE_OPTIONS.values())
+        stacks.append(f"{stack} {layers} x {width}/{ffn} with {heads} heads")
+    return ", ".join(stacks)
 
 
 @functools.cache

@@ -5,10 +5,8 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if [[ -e $ROOT/__init__.py ]]; then  # installed: this folder lies in the package, whose environment is the caller's
     VENV=${WEIGHTDISTILL_VENV:-}
-    PLUGIN=${ROOT%/*}/fairseq_plugins
 else
     VENV=${WEIGHTDISTILL_VENV:-$ROOT/.venv}
-    PLUGIN=$ROOT/fairseq_plugins
     export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 fi
 [[ -z $VENV ]] || export PATH="$VENV/bin:$PATH"
@@ -130,107 +128,6 @@ for line in sys.stdin:
     print(" ".join(unescape(line).split()))' > "$5.${side#* }" \
             || die "sacrebleu cannot give $2; put its archive into $1, or text of yours into the folder that --local names"
     done
-}
-
-# count_gpus: sets GPUS to the number of this machine's. Importing torch takes more than a second, so a script asks it once.
-GPUS=''
-count_gpus() {
-    [[ -n $GPUS ]] || GPUS=$(python -c 'import torch; print(torch.cuda.device_count())')
-}
-
-# On a GPU fairseq trains in fp16; without one it needs --cpu.
-has_gpu() {
-    count_gpus
-    [[ $GPUS -gt 0 ]]
-}
-
-# devices: GPUs of all NODES (default: 1), on which one training runs; without GPUs a process of each.
-devices() {
-    count_gpus
-    echo $((${NODES:-1} * (GPUS > 0 ? GPUS : 1)))
-}
-
-# passes OPTIONS...: with --batch-tokens N among them, prints --update-freq and --max-tokens, one word a line: how many passes
-# make an update of N tokens, and how many tokens each has on a GPU, at most the --max-tokens given. So the paper's batch is the
-# same on one GPU, on three and on sixteen.
-passes() {
-    local batch='' tokens='' valid='' devices passes share
-    while [[ $# -gt 0 ]]; do
-        [[ $1 != --batch-tokens ]] || batch=$2
-        [[ $1 != --max-tokens ]] || tokens=$2
-        [[ $1 != --max-tokens-valid ]] || valid=$2
-        shift
-    done
-    [[ -n $batch ]] || return 0
-    [[ -n $tokens ]] || die "--batch-tokens needs --max-tokens, the most tokens of one pass on one GPU"
-    devices=$(devices)
-    passes=$(((batch + tokens * devices - 1) / (tokens * devices)))
-    share=$((batch / (passes * devices)))
-    [[ $share -ge 1024 || $((4 * share)) -ge $tokens ]] \
-        || die "$devices GPUs have $share tokens each of a batch of $batch, which a long sentence may exceed; take fewer of" \
-            "them (CUDA_VISIBLE_DEVICES, NODES), or a larger --batch-tokens"
-    [[ -n $valid ]] || printf '%s\n' --max-tokens-valid "$tokens"
-    printf '%s\n' --update-freq "$passes" --max-tokens "$share"
-}
-
-# train SAVE_DIR DATA OPTIONS...: fairseq-train with the plugin, started by LAUNCHER if there is one (e.g. "srun --nodes 4
-# --ntasks-per-node 1"); on a GPU in fp16 unless the options say --amp or --bf16, without one on the CPU. --batch-tokens N sets
-# --update-freq and --max-tokens to what the GPUs need. All output goes to SAVE_DIR/train.log; the terminal shows the progress.
-# It resumes from SAVE_DIR/checkpoint_last.pt. A finished training, which has a training.json, is left as it is.
-train() {
-    local save=$1 data=$2 device=(--cpu)
-    shift 2
-    [[ -d $data ]] || die "$data: no such folder; --data needs a data-bin of prepare.sh or fairseq-preprocess"
-    mkdir -p "$save"
-    # A run that was killed may have left its training running; two in one folder would spoil each other.
-    exec 8> "$save/.lock"
-    flock --nonblock 8 || { echo "waiting for the training that is running in $save"; flock 8; }
-    # Resuming with other options, data or teachers would give a model that nothing describes.
-    local option path paths files=("$data"/dict.* "$data"/train.*) described quoted
-    for option in "$@"; do
-        IFS=, read -ra paths <<< "$option"  # several teachers come comma-separated
-        for path in "${paths[@]}"; do
-            if [[ -f $path ]]; then files+=("$path"); fi
-            if [[ -f $path/train/cache.json ]]; then files+=("$path"/*/cache.json); fi
-        done
-    done
-    printf -v quoted ' %q' "$@"
-    described=$data$quoted$'\n'$(sha256sum "${files[@]}")
-    if [[ (-e $save/checkpoint_last.pt || -e $save/training.json) && -e $save/options.txt ]] \
-        && [[ $(< "$save/options.txt") != "$described" ]]; then
-        die "$save holds a training with other options or inputs (its options.txt says which); remove the folder to" \
-            "train anew, or that file to resume with these"
-    fi
-    if [[ -e $save/training.json ]]; then
-        echo "trained already: $save"
-        return
-    fi
-    echo "$described" > "$save/options.txt"
-    local batch arguments=() launcher=()
-    count_gpus
-    batch=$(passes "$@")
-    while [[ $# -gt 0 ]]; do
-        if [[ $1 == --batch-tokens ]]; then shift 2; else arguments+=("$1"); shift; fi
-    done
-    if [[ -n $batch ]]; then
-        readarray -t -O "${#arguments[@]}" arguments <<< "$batch"
-    fi
-    if has_gpu; then
-        device=(--fp16)
-        [[ " ${arguments[*]} " != *" --amp "* && " ${arguments[*]} " != *" --bf16 "* ]] || device=()
-    fi
-    if [[ -n ${LAUNCHER:-} ]]; then
-        read -ra launcher <<< "$LAUNCHER"
-        # Without the number, every process of the launcher would train for itself, into the same files.
-        [[ ${NODES:-1} -gt 1 ]] || die "LAUNCHER starts trainings on several machines; set NODES to their number"
-        device+=(--distributed-world-size "$(devices)" --distributed-port "${MASTER_PORT:-29500}")
-    elif [[ ${NODES:-1} -ne 1 ]]; then  # whose share of the batch nobody would compute
-        die "NODES is $NODES, but nothing starts the training on them; set LAUNCHER, or leave out NODES"
-    fi
-    python -m weightdistill.experiment.progress --log "$save/train.log" -- "${launcher[@]}" fairseq-train "$data" \
-        --user-dir "$PLUGIN" --save-dir "$save" "${device[@]}" --num-workers 0 --required-batch-size-multiple 1 \
-        --log-format json "${arguments[@]}"
-    python -m fairseq_plugins.training_record "$save"
 }
 
 # experiment OUTPUT [SNAKEMAKE OPTIONS]: runs experiments/Snakefile in a folder, and shows the progress of its trainings.

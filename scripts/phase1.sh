@@ -11,12 +11,12 @@
 #   --generator NAME          bundle of options: default, paper or authors (default: default)
 #   --distillation-weight W   the teacher's share in the loss (default: 0.5)
 #   --temperature T           softens both distributions (default: 1)
-#   -- ...                    hyper-parameters, e.g. -- --max-update 30000 --generator-layer-init mean
+#   -- ...                    hyper-parameters that override the defaults of `weightdistill train`, e.g.
+#                             -- --max-update 30000 --generator-layer-init mean
 source "$(dirname "$0")/common.sh"
 
 DATA='' TEACHER='' OUTPUT='' PRESET=tiny GENERATOR=default DISTILLATION_WEIGHT=0.5 TEMPERATURE=1
 options "$@"
 need --data "$DATA"; need --teacher "$TEACHER"; need --output "$OUTPUT"
-train "$OUTPUT" "$DATA" --task distillation --arch generated_transformer --generator "$GENERATOR" \
-    --student-preset "$PRESET" --teacher-path "$TEACHER" \
-    --criterion distillation --distillation-weight "$DISTILLATION_WEIGHT" --temperature "$TEMPERATURE" "${REST[@]}"
+exec weightdistill train phase1 "$DATA" --teacher "$TEACHER" --output "$OUTPUT" --preset "$PRESET" \
+    --generator "$GENERATOR" --distillation-weight "$DISTILLATION_WEIGHT" --temperature "$TEMPERATURE" -- "${REST[@]}"

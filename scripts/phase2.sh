@@ -10,12 +10,12 @@
 #   --preset NAME             shape of the student, as in phase 1: tiny or small (default: tiny)
 #   --distillation-weight W   the teacher's share in the loss (default: 0.5)
 #   --temperature T           softens both distributions (default: 1)
-#   -- ...                    hyper-parameters, e.g. -- --lr 7e-4 --warmup-updates 1000 --max-update 30000
+#   -- ...                    hyper-parameters that override the defaults of `weightdistill train`, e.g.
+#                             -- --lr 7e-4 --warmup-updates 1000 --max-update 30000
 source "$(dirname "$0")/common.sh"
 
 DATA='' TEACHER='' STUDENT='' OUTPUT='' PRESET=tiny DISTILLATION_WEIGHT=0.5 TEMPERATURE=1
 options "$@"
 need --data "$DATA"; need --teacher "$TEACHER"; need --student "$STUDENT"; need --output "$OUTPUT"
-train "$OUTPUT" "$DATA" --task distillation --arch student --student-preset "$PRESET" --teacher-path "$TEACHER" \
-    --finetune-from-model "$STUDENT" \
-    --criterion distillation --distillation-weight "$DISTILLATION_WEIGHT" --temperature "$TEMPERATURE" "${REST[@]}"
+exec weightdistill train phase2 "$DATA" --teacher "$TEACHER" --student "$STUDENT" --output "$OUTPUT" --preset "$PRESET" \
+    --distillation-weight "$DISTILLATION_WEIGHT" --temperature "$TEMPERATURE" -- "${REST[@]}"

@@ -61,8 +61,9 @@ for variable in LDC_DIR LDC_TABLES LOCAL_DATA WMT_ARCHIVES; do
     places+="$variable=$place"$'\n'
 done
 # Every training takes all GPUs, so one runs at a time; without GPUs as many as there are cores.
-if has_gpu; then
-    gpus=$(devices)
+gpus=$(python -c 'import torch; print(torch.cuda.device_count())')
+if [[ $gpus -gt 0 ]]; then
+    gpus=$((${NODES:-1} * gpus))
     settings+="gpus: $gpus"$'\n'
     resources=(--resources "gpu=$gpus")
 fi

@@ -9,11 +9,12 @@
 #   --preset NAME             shape of the student: tiny or small (default: tiny)
 #   --distillation-weight W   the teacher's share in the loss (default: 0, a plain student)
 #   --temperature T           softens both distributions (default: 1)
-#   -- ...                    hyper-parameters, e.g. -- --lr 7e-4 --warmup-updates 4000 --max-update 60000
+#   -- ...                    hyper-parameters that override the defaults of `weightdistill train`, e.g.
+#                             -- --lr 7e-4 --warmup-updates 4000 --max-update 60000
 source "$(dirname "$0")/common.sh"
 
 DATA='' TEACHER='' OUTPUT='' PRESET=tiny DISTILLATION_WEIGHT=0 TEMPERATURE=1
 options "$@"
 need --data "$DATA"; need --teacher "$TEACHER"; need --output "$OUTPUT"
-train "$OUTPUT" "$DATA" --task distillation --arch student --student-preset "$PRESET" --teacher-path "$TEACHER" \
-    --criterion distillation --distillation-weight "$DISTILLATION_WEIGHT" --temperature "$TEMPERATURE" "${REST[@]}"
+exec weightdistill train student "$DATA" --teacher "$TEACHER" --output "$OUTPUT" --preset "$PRESET" \
+    --distillation-weight "$DISTILLATION_WEIGHT" --temperature "$TEMPERATURE" -- "${REST[@]}"

@@ -5,10 +5,11 @@
 #
 #   --data DATA_BIN  binarised data (prepare.sh)
 #   --output DIR     receives checkpoints and train.log, and training.json at the end
-#   -- ...           model and hyper-parameters, e.g. -- --arch teacher_base --lr 7e-4 --max-update 100000
+#   -- ...           model and hyper-parameters that override the defaults of `weightdistill train`, e.g.
+#                    -- --arch teacher_base --max-update 100000
 source "$(dirname "$0")/common.sh"
 
 DATA='' OUTPUT=''
 options "$@"
 need --data "$DATA"; need --output "$OUTPUT"
-train "$OUTPUT" "$DATA" --task translation --arch transformer --criterion label_smoothed_cross_entropy "${REST[@]}"
+exec weightdistill train teacher "$DATA" --output "$OUTPUT" -- "${REST[@]}"

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 import fairseq_plugins
-from fairseq_plugins.commands import evaluation, experiments, models, teaching, text
+from fairseq_plugins.commands import evaluation, experiments, models, teaching, text, training
+from fairseq_plugins.commands.options import quiet_fairseq
+from fairseq_plugins.errors import one_line
 from weightdistill.errors import DistillationError
 from weightdistill.installation import versions
 
@@ -21,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for subject in (models, teaching, text, evaluation, experiments):
+for subject in (training, models, teaching, text, evaluation, experiments):
     app.add_typer(subject.app)
 
 
@@ -52,10 +54,11 @@ def plugin() -> None:
 
 def main() -> None:
     """Run the command line. Unusable input prints one line to standard error and ends with exit code 2."""
+    quiet_fairseq()
     try:
         app()
     except DistillationError as error:
-        print(f"weightdistill: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         sys.exit(2)
 
 

@@ -8,7 +8,7 @@ from argparse import Namespace
 from fairseq.models import register_model_architecture
 from fairseq.models.transformer.transformer_legacy import base_architecture
 
-from fairseq_plugins import compat, students
+from fairseq_plugins import students
 from weightdistill.method.shape import TEACHERS
 
 
@@ -58,7 +58,7 @@ def teacher_deep(args: Namespace) -> None:
 
 
 def _teacher(preset: str, args: Namespace) -> None:
-    compat.no_tpu(args)
+    students.complete(args)
     for option, value in students.shape_options(TEACHERS[preset]).items():
         if not hasattr(args, option):
             setattr(args, option, value)

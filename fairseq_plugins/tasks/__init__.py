@@ -1,7 +1,8 @@
-"""Tasks; fairseq imports every module here by itself, and with them the criterions and what `compat` fixes."""
+"""Tasks; fairseq imports every module here by itself, and with them the criterions and what is changed in fairseq."""
 
-from fairseq_plugins import checkpoint_hooks, compat
+from fairseq_plugins import checkpoint_hooks, compat, errors
 from fairseq_plugins import criterions as criterions
 
 compat.apply()
-checkpoint_hooks.check_before_resuming()
+checkpoint_hooks.check_before_loading()
+errors.install()

@@ -156,6 +156,7 @@ class DistillationTask(TranslationTask):
         model = super().build_model(cfg, from_checkpoint)
         self._trains = not from_checkpoint
         self._student_shape = students.shape_in(cfg)
+        self._generates = any(name.startswith("generator.") for name, _ in model.named_parameters())
         self._student_options = cfg
         if self.cfg.student_init and getattr(cfg, "finetune_from_model", None):
             raise DistillationError(
@@ -188,18 +189,22 @@ class DistillationTask(TranslationTask):
             )
         return criterion
 
-    def before_resuming(self, path: Path) -> None:
-        """Check that a training resumes with the teachers that it began with, wherever their files are now.
+    def before_loading(self, path: Path, resumes: bool) -> None:
+        """Check that a checkpoint holds the model that is trained.
 
         Args:
-            path: the checkpoint that it resumes from.
+            path: the checkpoint.
+            resumes: whether the training resumes, with the teachers that it began with, wherever their files are now.
 
         Raises:
-            DistillationError: the checkpoint cannot be read, or was trained with different teachers.
+            DistillationError: the checkpoint cannot be read, holds a model of another shape or of another phase, or was
+                trained with different teachers.
         """
-        recorded = (checkpoint.read(path, lazily=True).get("task_state") or {}).get("teachers")
+        state = checkpoint.read(path, lazily=True)
+        students.require_model(state, str(path), self._student_shape, self._generates)
+        recorded = (state.get("task_state") or {}).get("teachers")
         given = self.state.teachers
-        if recorded is not None and not teachers.same(recorded, given):
+        if resumes and recorded is not None and not teachers.same(recorded, given):
             raise DistillationError(
                 f"{path} was trained with {teachers.listed(recorded)}, but this training has {teachers.listed(given)}; "
                 "give the former (--teacher-path, --teacher-cache) to resume it, or start a new training in another "

@@ -56,4 +56,8 @@ def _run(arguments: list[str], environment: dict[str, str], files: Path, folder:
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     sys.argv = arguments
     (entry_point,) = entry_points(group="console_scripts", name=arguments[0])
-    sys.exit(entry_point.load()())
+    try:
+        sys.exit(entry_point.load()())
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # as in a process that was not forked
+        sys.exit(1)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from weightdistill.errors import DistillationError
 from weightdistill.experiment.cost import Machine, Model, generator_cost
+from weightdistill.experiment.schedule import passes
 from weightdistill.experiment.schema import NO_GENERATOR, REAL, Settings, SizeSettings
 from weightdistill.experiment.units import duration, size
 from weightdistill.experiment.workflow import teacher_checkpoints
@@ -236,11 +237,10 @@ def _training(
     generated_from: Model | None = None,
 ) -> Stage:
     """One training of a model, of `tokens` target tokens per epoch."""
-    tokens_per_pass, passes = options.max_tokens, options.update_freq
-    if options.batch_tokens is not None:  # as `passes` of scripts/common.sh
-        passes = math.ceil(options.batch_tokens / (tokens_per_pass * machine.devices))
-        tokens_per_pass = options.batch_tokens // (passes * machine.devices)
-    tokens_per_update = tokens_per_pass * FILLED * machine.devices * passes
+    tokens_per_pass, number_of_passes = options.max_tokens, options.update_freq
+    if options.batch_tokens is not None:
+        number_of_passes, tokens_per_pass = passes(options.batch_tokens, tokens_per_pass, machine.devices)
+    tokens_per_update = tokens_per_pass * FILLED * machine.devices * number_of_passes
     limits = [options.max_update] if options.max_update else []
     if options.max_epoch:
         limits.append(math.ceil(options.max_epoch * tokens / tokens_per_update))
@@ -253,11 +253,11 @@ def _training(
     if running_teacher is not None:
         flops += running_teacher.operations(tokens_per_update, tokens_per_update, length)
         layers += running_teacher.layers()
-    seconds = LAYER_SECONDS[machine.kind] * layers / 3 * passes
+    seconds = LAYER_SECONDS[machine.kind] * layers / 3 * number_of_passes
     trained_parameters = student_parameters
     if generated_from is not None:
         trained_parameters, generator_flops = generator_cost(generated_from, model)
-        flops += 3 * generator_flops * passes * machine.devices
+        flops += 3 * generator_flops * number_of_passes * machine.devices
     seconds += flops / machine.devices / (machine.operations_per_second * EFFICIENCY[machine.kind])
     half_precision = machine.kind == "cuda"
     bytes_per_number = 2 if half_precision else 4

@@ -1,6 +1,5 @@
 """Runs a training, or a workflow of several, and shows how far it is.
 
-    python -m weightdistill.experiment.progress --log FILE -- fairseq-train ...   one training; its output goes to FILE
     python -m weightdistill.experiment.progress --folder DIR -- snakemake ...     all trainings below DIR
 
 A training's line says epoch, updates, loss and the time that is left. On a terminal the lines are live; elsewhere they
@@ -14,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ PRINT_SECONDS = 30.0
 STALE_SECONDS = 15.0
 """A `progress.json` that is older belongs to a training that was killed."""
 LAST_LINES = 15
-"""Lines of the log that are shown where a training fails."""
+"""Lines of the log that say why a training failed."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class State:
         updates: Updates done.
         loss: Latest training loss, as fairseq writes it.
         seconds_left: Estimate; None where there is none yet.
+        max_updates: Updates after which the training ends; 0 where only its epochs are limited.
     """
 
     done: float
@@ -53,10 +54,12 @@ class State:
     updates: int
     loss: str
     seconds_left: float | None
+    max_updates: int = 0
 
     def __str__(self) -> str:
         left = "" if self.seconds_left is None else f", {duration(self.seconds_left)} left"
-        return f"{100 * self.done:.0f}%, epoch {self.epoch}, update {self.updates}, loss {self.loss}{left}"
+        updates = f"{self.updates}/{self.max_updates}" if self.max_updates else str(self.updates)
+        return f"{100 * self.done:.0f}%, epoch {self.epoch}, update {updates}, loss {self.loss}{left}"
 
 
 class TrainingMonitor:
@@ -97,7 +100,7 @@ class TrainingMonitor:
             self._first_done, self._begin = done, time.monotonic()
         gained = done - self._first_done
         left = (time.monotonic() - self._begin) * (1 - done) / gained if gained > 0 else None
-        return State(done, int(numbers["epoch"]), updates, str(numbers["loss"]), left)
+        return State(done, int(numbers["epoch"]), updates, str(numbers["loss"]), left, self._max_update)
 
 
 class Display:
@@ -143,18 +146,36 @@ class Display:
             self._bars.update(self._tasks[name], completed=state.done, state=str(state))
 
 
-def run_training(command: Sequence[str], log: Path) -> int:
-    """Run one training with its output in `log`, and show its progress; its exit code.
+@dataclass(frozen=True)
+class Finished:
+    """How a training ended.
 
-    Where it fails, the end of its log is printed.
+    Attributes:
+        code: Exit code as a shell has it: 128 and more where a signal ended the training.
+        last_lines: End of its output.
+    """
+
+    code: int
+    last_lines: list[str]
+
+
+def run_training(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Finished:
+    """Run one training with its output in a log, and show its progress.
+
+    Args:
+        command: Command line of fairseq-train.
+        log: File to which the output is added.
+        environment: Variables; default: those of this process.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     file = log.parent / "progress.json"
     begin = log.stat().st_size if log.exists() else 0
-    # The lock that the calling script holds on the folder passes on to the training, which may outlive this process.
+    # The lock that the caller holds on the folder passes on to the training, which may outlive this process.
     with log.open("ab") as output, Display() as display:
         monitor = TrainingMonitor(log, command)
-        process = subprocess.Popen(list(command), stdout=output, stderr=subprocess.STDOUT, close_fds=False)
+        process = subprocess.Popen(
+            list(command), stdout=output, stderr=subprocess.STDOUT, close_fds=False, env=environment
+        )
         state = None
         for _ in _while_running(process):
             if news := monitor.poll():
@@ -165,16 +186,13 @@ def run_training(command: Sequence[str], log: Path) -> int:
             if state is not None:
                 display.show({log.parent.name: state})
     file.unlink(missing_ok=True)
-    if process.returncode:
-        with log.open(encoding="utf-8", errors="replace") as text:
-            text.seek(begin)
-            lines = text.read().splitlines()
-        print(*lines[-LAST_LINES:], f"the training failed; its whole output is in {log}", sep="\n", file=sys.stderr)
-    return process.returncode
+    with log.open(encoding="utf-8", errors="replace") as text:
+        text.seek(begin)
+        return Finished(_shell_code(process.returncode), [line.rstrip("\n") for line in deque(text, LAST_LINES)])
 
 
 def run_workflow(command: Sequence[str], folder: Path) -> int:
-    """Run a workflow whose trainings lie below `folder`; print its output, and show their progress; its exit code."""
+    """Run a workflow whose trainings lie below `folder`, print its output, and show their progress; its exit code."""
     with Display() as display:
         process = subprocess.Popen(list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, close_fds=False)
 
@@ -188,7 +206,11 @@ def run_workflow(command: Sequence[str], folder: Path) -> int:
             display.show(dict(_states(folder)))
         display.show({})
         reader.join()
-    return process.returncode
+    return _shell_code(process.returncode)
+
+
+def _shell_code(code: int) -> int:
+    return code if code >= 0 else 128 - code
 
 
 def _states(folder: Path) -> Iterator[tuple[str, State]]:
@@ -219,16 +241,13 @@ def _while_running(process: "subprocess.Popen[Any]") -> Iterator[None]:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--log", type=Path, help="file that receives the output of one training")
-    place.add_argument("--folder", type=Path, help="folder below which the trainings of a workflow lie")
+    parser.add_argument("--folder", type=Path, required=True, help="folder below which the trainings lie")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="the command, after --")
     options = parser.parse_args()
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         parser.error("name a command after --")
-    code = run_training(command, options.log) if options.log else run_workflow(command, options.folder)
-    sys.exit(code if code >= 0 else 128 - code)
+    sys.exit(run_workflow(command, options.folder))
 
 
 if __name__ == "__main__":
