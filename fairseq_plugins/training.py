@@ -25,6 +25,10 @@ from weightdistill.experiment.progress import run_training
 _ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_TOP_PAD_": "268435456"}
 
 
+_ERROR_LINES = (PREFIX, "fairseq-train: error: ")
+"""How lines begin that say by themselves why a training failed: unusable input, and wrong options."""
+
+
 def run(training: Training) -> int:
     """Train, or resume what was begun. A finished training is left as it is.
 
@@ -53,8 +57,8 @@ def run(training: Training) -> int:
         finished = run_training(words, log, {**_ALLOCATOR, **os.environ, "PATH": path})
         if finished.code:
             for line in finished.last_lines:
-                if line.startswith(PREFIX):
-                    raise DistillationError(f"{line.removeprefix(PREFIX)} (log: {log})")
+                if line.startswith(_ERROR_LINES):
+                    raise DistillationError(f"{line.partition(': error: ')[2]} (log: {log})")
             print(*finished.last_lines, f"the training failed; its whole output is in {log}", sep="\n", file=sys.stderr)
         else:
             _record(training.output)

@@ -264,7 +264,11 @@ def _write_teacher(path: Path, shape: TransformerShape, *, pre_norm: bool, task:
     options |= {f"{stack}_normalize_before": pre_norm for stack in ("encoder", "decoder")}
     arguments = argparse.Namespace(**options)
     model = build_model(arguments, task)  # fills in the defaults of the other options
-    settings = {"model": checkpoint.plain(arguments), "task": {"_name": "translation", "data": ""}}
+    languages = {"source_lang": "source", "target_lang": "target"}
+    for language in languages.values():
+        task.source_dictionary.save(str(path.parent / f"dict.{language}.txt"))
+    described = {"_name": "translation", "data": str(path.parent), **languages}
+    settings = {"model": checkpoint.plain(arguments), "task": described}
     checkpoint.write({"model": model.state_dict(), "cfg": settings}, path)
 
 

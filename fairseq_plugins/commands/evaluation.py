@@ -14,7 +14,6 @@ from fairseq_plugins.commands.options import (
     Threads,
     open_model,
     progress_bar,
-    quiet_fairseq,
     write_json,
 )
 from weightdistill.errors import DistillationError
@@ -119,7 +118,6 @@ def benchmark_training(
     json_file: Json = None,
 ) -> None:
     """Time updates of phase 1 and of distillation against plain updates of the same student, on random data."""
-    quiet_fairseq()
     from fairseq_plugins import training_benchmark
 
     with progress_bar("update", len(training_benchmark.UPDATES) * (1 + repetitions)) as bar:

@@ -1,6 +1,7 @@
 """Options that several commands share, and what these options open or write."""
 
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,7 @@ Json = Annotated[Path | None, typer.Option("--json", callback=writable, help="Al
 
 
 def open_model(model: Path, data: Path | None, threads: int | None, *, same_words: bool = False) -> "Engine":
-    """Load a model without fairseq's log messages.
+    """Load a model.
 
     Args:
         model: fairseq checkpoint or CTranslate2 folder.
@@ -44,7 +45,6 @@ def open_model(model: Path, data: Path | None, threads: int | None, *, same_word
         threads: CPU threads; default: the engine's own number.
         same_words: Check that the model and the data folder, if given, have the same words.
     """
-    quiet_fairseq()
     from fairseq_plugins.engine import open_engine
 
     if same_words and data is not None:
@@ -55,8 +55,10 @@ def open_model(model: Path, data: Path | None, threads: int | None, *, same_word
 
 
 def quiet_fairseq() -> None:
-    """Hide what fairseq logs when it is imported and for each dictionary."""
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    """Hide what fairseq and torch say about themselves around a command's result; warnings of this project stay."""
+    for name in ("fairseq", "fairseq_plugins"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
 
 
 def progress_bar(unit: str, total: int | None = None, **options: Any) -> "tqdm[Any]":

@@ -13,7 +13,6 @@ from fairseq_plugins.commands.options import (
     Threads,
     open_model,
     progress_bar,
-    quiet_fairseq,
 )
 from weightdistill.errors import DistillationError
 
@@ -119,7 +118,6 @@ def cache_teacher(
     shard_sentences: Annotated[int, typer.Option(min=1, help="Sentences per file.")] = 50_000,
 ) -> None:
     """Write a teacher's predictions for the training data, so that students train without it (--teacher-cache)."""
-    quiet_fairseq()
     from fairseq_plugins import caching
 
     for name in subset or ["train", "valid"]:

@@ -76,7 +76,7 @@ def test_a_deeper_student_than_its_teacher_is_refused_by_fairseq_train(
     data: Path, teacher: Path, tmp_path: Path
 ) -> None:
     log = fork(*phase1(data, tmp_path / "save", teacher, "--encoder-layers", 3, "--max-update", 2), fails=True)
-    assert "DistillationError: encoder: the student's depth must be between 1 and the teacher's depth (2)" in log
+    assert "weightdistill: error: encoder: the student's depth must be between 1 and the teacher's depth (2)" in log
     assert "but is 3; choose a shallower student" in log
     assert not list(tmp_path.glob("save/*"))
 
@@ -182,7 +182,9 @@ def test_a_disk_that_fills_while_training_leaves_the_last_whole_checkpoint(tiny:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     log = run(*command, fails=True, before=fill)
-    assert re.search(r"DistillationError: cannot write .*\.pt: .*; check that the folder is writable and the disk", log)
+    assert re.search(
+        r"weightdistill: error: cannot write .*\.pt: .*; check that the folder is writable and the disk", log
+    )
     for path in (tmp_path / "save").iterdir():
         checkpoint.read(path)
     assert files.fingerprint(tmp_path / "save" / "checkpoint_last.pt") == files.fingerprint(tiny.last)

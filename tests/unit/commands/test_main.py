@@ -14,6 +14,7 @@ from weightdistill.decoding.engines import Hypothesis
 from weightdistill.errors import DistillationError
 
 COMMANDS = [
+    "train",
     *("export", "inspect", "translate"),
     *("distill", "cache-teacher"),
     *("clean", "read-tmx", "read-ldc", "read-sgm", "write-sgm"),

@@ -40,7 +40,8 @@ def test_a_training_ends_at_its_first_limit(tmp_path: Path, limits: list[str], d
     with log.open("a") as file:
         file.write(inner(25, 1.0)[-5:])
     state = monitor.poll()
-    assert state == State(done, 2, 25, "3.5", state.seconds_left if state else None)
+    limit = 100 if "100" in limits else 0
+    assert state == State(done, 2, 25, "3.5", state.seconds_left if state else None, limit)
     assert monitor.poll() is None
 
 
@@ -54,24 +55,28 @@ def test_time_left_is_that_of_the_part_that_is_not_done(tmp_path: Path, monkeypa
         file.write(inner(40, 1.0) + inner(50, 1.1))  # resumed at 40 of 100
     state = monitor.poll()
     assert state is not None and state.seconds_left == pytest.approx(30 / 0.1 * 0.5)
-    assert str(state) == "50%, epoch 2, update 50, loss 3.5, 150 s left"
+    assert str(state) == "50%, epoch 2, update 50/100, loss 3.5, 150 s left"
 
 
 def test_a_training_runs_with_its_output_in_its_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "wd" / "train.log"
     program = f"import time; print({inner(50, 0.5)!r}, flush=True); time.sleep(1.5)"
-    assert run_training([sys.executable, "-c", program, "--max-update", "100"], log) == 0
+    assert run_training([sys.executable, "-c", program, "--max-update", "100"], log).code == 0
     assert "train_inner" in log.read_text()
     assert not (tmp_path / "wd/progress.json").exists()
-    assert "wd: 50%, epoch 1, update 50, loss 3.5" in capfd.readouterr().out
+    assert "wd: 50%, epoch 1, update 50/100, loss 3.5" in capfd.readouterr().out
 
 
-def test_a_training_that_fails_shows_the_end_of_its_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_training_that_fails_gives_the_end_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_text("of an earlier run\n")
-    assert run_training([sys.executable, "-c", "import sys; print('out of memory'); sys.exit(3)"], log) == 3
-    printed = capfd.readouterr().err
-    assert "out of memory" in printed and "earlier run" not in printed and str(log) in printed
+    finished = run_training([sys.executable, "-c", "import sys; print('out of memory'); sys.exit(3)"], log)
+    assert (finished.code, finished.last_lines) == (3, ["out of memory"])
+
+
+def test_a_training_has_the_variables_that_it_is_given(tmp_path: Path) -> None:
+    program = "import os, sys; sys.exit(int(os.environ['CODE']))"
+    assert run_training([sys.executable, "-c", program], tmp_path / "train.log", {"CODE": "7"}).code == 7
 
 
 def test_a_workflow_shows_trainings_at_work_and_no_stale_ones(
