@@ -1,6 +1,7 @@
 """Unusable input ends in an error that names field, rule, value and remedy, and leaves no file behind."""
 
 import contextlib
+import itertools
 import re
 import resource
 import shutil
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from building import Built, student
 from commands import BIN, PLUGIN, ROOT, TEACHER_SHAPE, TRAINING, Corpus, Training, fork, phase1, run
 from fairseq.data import Dictionary
 
@@ -123,6 +126,45 @@ def test_a_generator_of_another_teacher(data: Path, tiny: Training, teacher: Pat
     given, wanted = files.fingerprint(tmp_path / "changed.pt"), files.fingerprint(teacher)
     with pytest.raises(DistillationError, match=rf"teacher with SHA-256 {wanted}, but .*changed\.pt has {given}; give"):
         load_model(config, state["model"], translation_task(state, data, "tiny"), "tiny")
+
+
+def test_half_precision_on_a_cpu(teacher: Path) -> None:
+    """fairseq ends in "Torch not compiled with CUDA enabled" below 180 lines."""
+    for cpu in (True, False):
+        with pytest.raises(DistillationError, match=r"^--fp16 needs a GPU, but .* on a CPU; give --cpu instead"):
+            student_of(teacher, fp16=True, cpu=cpu)
+
+
+@pytest.mark.slow
+def test_phase_2_of_another_shape_names_both(data: Path, teacher: Path, tiny: Training, tmp_path: Path) -> None:
+    export(tiny.last, tmp_path / "student.pt")
+    start = ["--student-preset", "small", "--finetune-from-model", tmp_path / "student.pt"]
+    last = fork(*student(data, tmp_path / "save", teacher, *start), fails=True).splitlines()[-1]
+    assert last == (
+        f"weightdistill: error: {tmp_path}/student.pt must hold a student of the shape that is trained, encoder 2 x "
+        "16/32 with 2 heads, decoder 2 x 16/32 with 2 heads, but holds one of encoder 2 x 16/32 with 2 heads, decoder "
+        "1 x 8/16 with 2 heads; give the --student-preset and shape that it was made with"
+    )
+
+
+def test_phase_2_from_what_phase_1_saved(data: Path, teacher: Path, tiny: Training, tmp_path: Path) -> None:
+    task = Built(student(data, tmp_path, teacher)).task
+    with pytest.raises(DistillationError, match=r"holds a generator \(phase 1\); export it first \(weightdistill exp"):
+        task.before_loading(tiny.last, resumes=False)
+
+
+@pytest.mark.slow
+def test_another_criterion_ends_fairseq_train_in_one_line(data: Path, teacher: Path, tmp_path: Path) -> None:
+    command = [
+        "cross_entropy" if part == "distillation" and before == "--criterion" else part
+        for before, part in itertools.pairwise(["", *student(data, tmp_path, teacher)])
+        if part != "--label-smoothing" and before != "--label-smoothing"
+    ]
+    printed = fork(*command, fails=True)
+    assert printed.splitlines()[-1].startswith(
+        "weightdistill: error: --task distillation needs --criterion distillation, but is given CrossEntropyCriterion"
+    )
+    assert "Traceback" not in printed
 
 
 @pytest.mark.slow

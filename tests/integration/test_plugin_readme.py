@@ -1,4 +1,4 @@
-"""The plugin's README, whose tables name every option as it is, and the project's README, whose commands end."""
+"""The plugin's README, whose tables name every option as it is, and whose commands end."""
 
 import argparse
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ROOT
+import torch
 from fairseq import options
 from fairseq.models.transformer import TransformerModel
 from fairseq.tasks.translation import TranslationTask
@@ -76,9 +76,12 @@ def commands(script: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("device", ["fp16", "cpu"])
-def test_the_commands_of_both_phases_end_and_are_understood(device: str, data: Path, teacher: Path) -> None:
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = page.split("## Distil your own checkpoint\n")[1].split("\n## ")[0]
+def test_the_commands_of_both_phases_end_and_are_understood(
+    device: str, data: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "fp16")
+    page = README.read_text(encoding="utf-8")
+    section = page.split("## The same with `fairseq-train`\n")[1].split("\n## ")[0]
     *devices, phases = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", section, re.MULTILINE)
     (chosen,) = (block for block in devices if f"--{device}" in block)
     first, generated, second, final = commands(textwrap.dedent(chosen + phases))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from building import Built, student
 from commands import (
     BIN,
     PHASE1_UPDATES,
@@ -33,6 +34,7 @@ from fairseq_plugins.models import architectures
 from fairseq_plugins.training_record import record
 from weightdistill import checkpoint, files
 from weightdistill.decoding.engines import Search
+from weightdistill.experiment.binarised import target_tokens
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +84,19 @@ def test_training_reports_bleu_and_the_distillation_loss_and_writes_tensorboard(
     assert "valid on 'valid' subset" in tiny.log
     assert " | bleu " in tiny.log and " | distillation_loss " in tiny.log
     assert list((tiny.folder.parent / "tensorboard").glob("valid/events*"))
+
+
+def test_a_checkpoint_names_its_data_by_a_path_that_holds_everywhere(
+    data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data.parent)
+    config = Built(student(Path(data.name), tmp_path, teacher)).config
+    assert config.model.data == config.task.data == str(data)
+
+
+def test_the_tokens_of_the_training_data_are_counted_from_their_indexes(corpus: Corpus) -> None:
+    words = (corpus.pieces / "train.bb").read_text(encoding="utf-8")
+    assert target_tokens(corpus.data) == len(words.split()) + words.count("\n")
 
 
 def test_a_small_student_keeps_the_shared_embedding_and_trains_in_bf16(
