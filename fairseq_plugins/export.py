@@ -125,7 +125,7 @@ def export(
         # All that can fail comes before the first file gets its name.
         converted = None
         if ctranslate2 is not None:
-            converted = stack.enter_context(_converted(content, task, ctranslate2, quantization))
+            converted = stack.enter_context(converted_model(content, task, ctranslate2, quantization))
         if safetensors is not None:
             checkpoint.write_safetensors(weights, safetensors)
         if ctranslate2 is not None and converted is not None:
@@ -233,7 +233,7 @@ def _require_places(source: Path, output: Path, ctranslate2: Path | None, safete
 
 
 @contextlib.contextmanager
-def _converted(
+def converted_model(
     content: Mapping[str, Any], task: TranslationTask, folder: Path, quantization: str | None
 ) -> Iterator[Path]:
     """Convert a checkpoint to a CTranslate2 model in a temporary folder beside `folder`, which the block may move."""

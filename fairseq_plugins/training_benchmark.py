@@ -5,7 +5,6 @@ weights and batches, since time and memory do not depend on their values. Leaves
 the same for all.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,18 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.data import Dictionary
-from fairseq.models import ARCH_MODEL_REGISTRY, build_model, import_models
 from torch import Tensor
 
-from fairseq_plugins.students import shape_options
+from fairseq_plugins.random_models import RandomTask, build, teacher_shape, write_teacher
 from fairseq_plugins.teachers import read
-from weightdistill import checkpoint
 from weightdistill.decoding.benchmark import Spread, machine
 from weightdistill.distillation.losses import distillation_loss
 from weightdistill.distillation.soft_labels import SoftLabels, TeacherLogits, TopKLabels
 from weightdistill.errors import DistillationError
-from weightdistill.method.shape import TEACHERS, TransformerShape
+from weightdistill.method.shape import TransformerShape
 from weightdistill.terminal import text_table
 
 SENTENCE_LENGTH = 32
@@ -115,11 +111,9 @@ def benchmark_training(
     Raises:
         DistillationError: an unknown preset, or a number out of range.
     """
-    if teacher_preset not in TEACHERS:
-        raise DistillationError(f"teacher preset must be one of {', '.join(TEACHERS)}, but is {teacher_preset!r}")
+    shape = _with_width(teacher_shape(teacher_preset), width)
     for field, value, least in (
         ("tokens", tokens, SENTENCE_LENGTH),
-        ("vocabulary", vocabulary, 8),
         ("repetitions", repetitions, 1),
     ):
         if value < least:
@@ -128,14 +122,16 @@ def benchmark_training(
         torch.set_num_threads(threads)
     torch.manual_seed(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    task = _DummyTask(vocabulary)
-    shape = _with_width(TEACHERS[teacher_preset], width)
+    task = RandomTask.of_size(vocabulary)
     with tempfile.TemporaryDirectory() as folder:
         teacher = Path(folder) / "teacher.pt"
-        _write_teacher(teacher, shape, pre_norm=teacher_preset == "deep", task=task)
+        data = {"data": str(teacher.parent), "source_lang": "source", "target_lang": "target"}
+        for language in ("source", "target"):
+            task.source_dictionary.save(str(teacher.parent / f"dict.{language}.txt"))
+        write_teacher(teacher, shape, task, pre_norm=teacher_preset == "deep", data=data)
         options = {"teacher_path": str(teacher), "student_preset": student_preset}
-        student = _build("student", task, options)
-        generator_driven = _build("generated_transformer", task, options, generator=generator)
+        student = build("student", task, options)
+        generator_driven = build("generated_transformer", task, {**options, "generator": generator})
         teacher_model = read(str(teacher)).build(task).to(device)
     batch = _random_batch(tokens, vocabulary, task, device)
     cached = _random_labels(batch["target"].numel(), vocabulary, device)
@@ -239,16 +235,6 @@ class _Update:
         return time.perf_counter()
 
 
-class _DummyTask:
-    """What fairseq's models need of a task: the dictionaries."""
-
-    def __init__(self, vocabulary: int) -> None:
-        dictionary = Dictionary()
-        for index in range(vocabulary - len(dictionary)):
-            dictionary.add_symbol(f"piece{index}")
-        self.source_dictionary = self.target_dictionary = dictionary
-
-
 def _with_width(shape: TransformerShape, width: int | None) -> TransformerShape:
     if width is None:
         return shape
@@ -256,26 +242,6 @@ def _with_width(shape: TransformerShape, width: int | None) -> TransformerShape:
         encoder=replace(shape.encoder, width=width, ffn=4 * width),
         decoder=replace(shape.decoder, width=width, ffn=4 * width),
     )
-
-
-def _write_teacher(path: Path, shape: TransformerShape, *, pre_norm: bool, task: _DummyTask) -> None:
-    """Write a random teacher of this shape, with untied embeddings as in the paper."""
-    options: dict[str, Any] = {"_name": "transformer", "arch": "transformer", "dropout": 0.1, **shape_options(shape)}
-    options |= {f"{stack}_normalize_before": pre_norm for stack in ("encoder", "decoder")}
-    arguments = argparse.Namespace(**options)
-    model = build_model(arguments, task)  # fills in the defaults of the other options
-    languages = {"source_lang": "source", "target_lang": "target"}
-    for language in languages.values():
-        task.source_dictionary.save(str(path.parent / f"dict.{language}.txt"))
-    described = {"_name": "translation", "data": str(path.parent), **languages}
-    settings = {"model": checkpoint.plain(arguments), "task": described}
-    checkpoint.write({"model": model.state_dict(), "cfg": settings}, path)
-
-
-def _build(arch: str, task: _DummyTask, options: dict[str, str], **more: str) -> Any:
-    if arch not in ARCH_MODEL_REGISTRY:
-        import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
-    return build_model(argparse.Namespace(_name=arch, arch=arch, **options, **more), task)
 
 
 def _inputs(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -291,7 +257,7 @@ def _random_labels(tokens: int, vocabulary: int, device: torch.device) -> TopKLa
     return TopKLabels(indices, values, torch.full((tokens,), 0.1, dtype=torch.float16, device=device), vocabulary)
 
 
-def _random_batch(tokens: int, vocabulary: int, task: _DummyTask, device: torch.device) -> dict[str, Tensor]:
+def _random_batch(tokens: int, vocabulary: int, task: RandomTask, device: torch.device) -> dict[str, Tensor]:
     """Make sentences without padding, shape (sentences, SENTENCE_LENGTH), and their lengths (sentences,)."""
     size = (tokens // SENTENCE_LENGTH, SENTENCE_LENGTH)
     first = task.target_dictionary.nspecial

@@ -1,22 +1,28 @@
 """Commands that measure: scores of translations, speed of decoding, cost of training."""
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fairseq_plugins.commands.options import (
     Beam,
     Data,
-    Input,
     Json,
     LengthPenalty,
     Threads,
     open_model,
     progress_bar,
+    writable,
     write_json,
 )
+from weightdistill.decoding.vocabulary_map import MapSettings
 from weightdistill.errors import DistillationError
+
+if TYPE_CHECKING:
+    from weightdistill.decoding.engines import Engine, Pieces
 
 app = typer.Typer()
 
@@ -64,8 +70,10 @@ def evaluate(
 
 @app.command()
 def benchmark(
-    models: Annotated[list[Path], typer.Argument(help="fairseq checkpoints and CTranslate2 folders.")],
-    source: Input,
+    models: Annotated[list[Path] | None, typer.Argument(help="fairseq checkpoints and CTranslate2 folders.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--input", help="Source pieces, one sentence per line; --shape needs none.")
+    ] = None,
     data: Data = None,
     beam: Beam = 4,
     length_penalty: LengthPenalty = 1.0,
@@ -77,31 +85,104 @@ def benchmark(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU threads of every model; default: torch's own number.")
     ] = None,
+    vocabulary_map: Annotated[
+        Path | None,
+        typer.Option(help="Time CTranslate2 models (of --shape, int8 ones) without and with this map."),
+    ] = None,
+    no_vocabulary_map: Annotated[
+        bool, typer.Option("--no-vocabulary-map", help="Do not use the vocabulary maps in CTranslate2 folders.")
+    ] = False,
+    output_length: Annotated[
+        int | None, typer.Option(min=1, help="Force all translations to this many pieces; default with --shape: 25.")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="Time random models instead, of this teacher's shape: base, big or deep.")
+    ] = None,
+    student: Annotated[str, typer.Option(help="Student of --shape: tiny or small.")] = "tiny",
+    vocabulary: Annotated[int, typer.Option(help="Entries of the dictionary of --shape without --data.")] = 32000,
     json_file: Json = None,
 ) -> None:
-    """Time the decoding of several models in turn; ratios are relative to the first."""
+    """Time the decoding of several models in turn; ratios are relative to the first.
+
+    With --shape, time a random teacher in fairseq and CTranslate2, and a random student in CTranslate2.
+    """
+    import torch
+
     from weightdistill.decoding.benchmark import benchmark_decoding
     from weightdistill.decoding.translation import read_pieces
 
-    pieces = read_pieces(source)[:sentences]
-    import torch
-
+    if bool(models) == (shape is not None):
+        raise DistillationError("benchmark times either models or --shape; name models, or give --shape alone")
+    if models and source is None:
+        raise DistillationError("benchmark needs sentences to translate; give a file of source pieces with --input")
     threads = threads or torch.get_num_threads()
-    engines = [open_model(model, data, threads) for model in models]
-    sizes = batch_size or [1, 64]
-    with progress_bar("run", len(sizes) * repetitions * len(engines)) as bar:
+    given: Sequence[Pieces] = read_pieces(source)[:sentences] if source is not None else []
+    with contextlib.ExitStack() as stack:
+        if shape is None:
+            engines = _engines(models or [], data, threads, vocabulary_map, use_own=not no_vocabulary_map)
+        else:
+            from fairseq_plugins.shape_engines import random_engines, random_sentences
+
+            output_length = output_length or 25
+            given = given or random_sentences(sentences or 32, output_length, vocabulary)
+            engines = stack.enter_context(
+                random_engines(
+                    shape, student, data=data, vocabulary=vocabulary, vocabulary_map=vocabulary_map, threads=threads
+                )
+            )
+        sizes = batch_size or [1, 64]
+        bar = stack.enter_context(progress_bar("run", len(sizes) * repetitions * len(engines)))
         result = benchmark_decoding(
             engines,
-            pieces,
+            given,
             batch_sizes=sizes,
             beam=beam,
             length_penalty=length_penalty,
+            output_length=output_length,
             repetitions=repetitions,
             threads=threads,
             progress=bar.update,
         )
     typer.echo(result.table())
+    if warning := result.warning():
+        typer.echo(warning, err=True)
     write_json(json_file, result.as_dict())
+
+
+def _engines(
+    models: list[Path], data: Path | None, threads: int, vocabulary_map: Path | None, *, use_own: bool
+) -> "list[Engine]":
+    """Load models; CTranslate2 ones twice if there is a map, without it first."""
+    engines = []
+    for model in models:
+        engines.append(open_model(model, data, threads, vocabulary_map=use_own and vocabulary_map is None))
+        if vocabulary_map is not None and model.is_dir():
+            engines.append(open_model(model, data, threads, vocabulary_map=vocabulary_map))
+    return engines
+
+
+@app.command("vocabulary-map")
+def make_vocabulary_map(
+    source: Annotated[Path, typer.Option("--source", help="Source pieces of a parallel corpus.")],
+    target: Annotated[Path, typer.Option("--target", help="Target pieces: references, or the teacher's translations.")],
+    output: Annotated[
+        Path, typer.Option("--output", callback=writable, help="Map to write: vmap.txt in a CTranslate2 folder.")
+    ],
+    candidates: Annotated[int, typer.Option(help="Most candidates per source piece.")] = MapSettings.candidates,
+    least: Annotated[int, typer.Option(help="Fewest alignments of a candidate.")] = MapSettings.least,
+    common: Annotated[int, typer.Option(help="Most frequent target pieces, always candidates.")] = MapSettings.common,
+    pairs: Annotated[int, typer.Option(help="Most sentence pairs to align.")] = MapSettings.pairs,
+) -> None:
+    """Make a vocabulary map, with which CTranslate2 decodes faster; needs `pip install eflomal`."""
+    from weightdistill.decoding.vocabulary_map import make_map
+
+    settings = MapSettings(candidates, least, common, pairs)
+    made, coverage = make_map(source, target, settings)
+    made.write(output)
+    typer.echo(
+        f"wrote {output}: {len(made.candidates):,} source pieces; covers {coverage.pieces:.1%} of the target pieces of "
+        f"{coverage.pairs:,} held-out pairs with {coverage.candidates:.0f} candidates per sentence"
+    )
 
 
 @app.command()

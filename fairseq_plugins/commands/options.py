@@ -33,10 +33,23 @@ Threads = Annotated[
 Beam = Annotated[int, typer.Option("--beam", min=1, help="Hypotheses kept at each step.")]
 LengthPenalty = Annotated[float, typer.Option("--length-penalty", help="Divide scores by the length to this power.")]
 BatchTokens = Annotated[int, typer.Option("--batch-tokens", min=1, help="Padded source tokens per batch.")]
+UseMap = Annotated[
+    bool,
+    typer.Option(
+        "--vocabulary-map/--no-vocabulary-map", help="Use the vocabulary map in a CTranslate2 folder, if it has one."
+    ),
+]
 Json = Annotated[Path | None, typer.Option("--json", callback=writable, help="Also write the results to this file.")]
 
 
-def open_model(model: Path, data: Path | None, threads: int | None, *, same_words: bool = False) -> "Engine":
+def open_model(
+    model: Path,
+    data: Path | None,
+    threads: int | None,
+    *,
+    same_words: bool = False,
+    vocabulary_map: bool | Path = True,
+) -> "Engine":
     """Load a model.
 
     Args:
@@ -44,6 +57,7 @@ def open_model(model: Path, data: Path | None, threads: int | None, *, same_word
         data: Data folder; default: the one that the checkpoint was trained on.
         threads: CPU threads; default: the engine's own number.
         same_words: Check that the model and the data folder, if given, have the same words.
+        vocabulary_map: Whether a CTranslate2 model uses its vocabulary map, or the map that it uses instead.
     """
     from fairseq_plugins.engine import open_engine
 
@@ -51,7 +65,7 @@ def open_model(model: Path, data: Path | None, threads: int | None, *, same_word
         from fairseq_plugins.fairseq_engine import require_words
 
         require_words(model, data)
-    return open_engine(model, data, threads)
+    return open_engine(model, data, threads, vocabulary_map)
 
 
 def quiet_fairseq() -> None:

@@ -9,7 +9,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from weightdistill.terminal import text_table
 
 WARM_UP = 16
 """Sentences that each model translates at each batch size before it is timed; at least one full batch."""
+LENGTH_TOLERANCE = 0.1
+"""Largest relative difference between output lengths at which sentences per second are comparable."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Speed:
-    """Speed of one model at one batch size."""
+    """Speed of one model at one batch size. Tokens are output pieces, without end-of-sentence symbols."""
 
     model: str
     parameters: int
@@ -51,9 +53,11 @@ class Speed:
     """Sentences per batch."""
     sentences_per_second: Spread
     tokens_per_second: Spread
-    """Output pieces, without end-of-sentence symbols."""
+    tokens_per_sentence: float
     ratio: Spread
     """Sentences per second, relative to the first model in the same repetition."""
+    token_ratio: Spread
+    """Tokens per second, relative to the first model in the same repetition."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,46 @@ class DecodingBenchmark:
 
     def table(self) -> str:
         """Format the speeds as a table: medians, with minima and maxima in brackets."""
-        headings = ["model", "parameters", "batch", "sentences/s", "tokens/s", "ratio"]
+        headings = [
+            *("model", "parameters", "batch", "sentences/s", "ratio", "tokens/s", "ratio"),
+            "tokens/sentence",
+        ]
         rows = [
             [
                 speed.model,
                 f"{speed.parameters:,}",
                 str(speed.batch_size),
-                *map(str, (speed.sentences_per_second, speed.tokens_per_second, speed.ratio)),
+                *map(str, (speed.sentences_per_second, speed.ratio, speed.tokens_per_second, speed.token_ratio)),
+                f"{speed.tokens_per_sentence:.1f}",
             ]
             for speed in self.speeds
         ]
         return text_table(headings, rows)
+
+    def warning(self) -> str | None:
+        """Return a warning if the models' outputs differ in length; see `length_warning`."""
+        return length_warning({speed.model: speed.tokens_per_sentence for speed in self.speeds})
+
+
+def length_warning(tokens_per_sentence: Mapping[str, float]) -> str | None:
+    """Warn if sentences per second mislead, because some models write longer or shorter translations than the first.
+
+    Args:
+        tokens_per_sentence: Mean output length of each model.
+
+    Returns:
+        The warning, or None if all lengths are within LENGTH_TOLERANCE of the first model's.
+    """
+    (first, reference), *others = tokens_per_sentence.items()
+    uneven = [
+        f"{name} {length:.1f}" for name, length in others if abs(length - reference) > LENGTH_TOLERANCE * reference
+    ]
+    if not uneven:
+        return None
+    return (
+        f"Output lengths differ by more than {LENGTH_TOLERANCE:.0%}; compare tokens/s. Tokens per sentence: {first} "
+        f"{reference:.1f}, {', '.join(uneven)}."
+    )
 
 
 def benchmark_decoding(
@@ -90,6 +123,7 @@ def benchmark_decoding(
     batch_sizes: Sequence[int] = (1, 64),
     beam: int = 4,
     length_penalty: float = 1.0,
+    output_length: int | None = None,
     repetitions: int = 3,
     threads: int | None = None,
     progress: Callable[[], object] = lambda: None,
@@ -103,6 +137,7 @@ def benchmark_decoding(
         batch_sizes: Sentences per batch.
         beam: Hypotheses kept at each step.
         length_penalty: See `engines.Search`.
+        output_length: Forced length of every translation; see `engines.Search`.
         repetitions: Measurements of each model at each batch size.
         threads: CPU threads that the engines use; only recorded.
         progress: Called after each measurement.
@@ -123,7 +158,7 @@ def benchmark_decoding(
         raise DistillationError("a benchmark needs at least one batch size, e.g. 1")
     if repetitions < 1:
         raise DistillationError(f"repetitions must be at least 1, but is {repetitions}")
-    searches = [Search(beam, 1, length_penalty, size, "sentences") for size in batch_sizes]
+    searches = [Search(beam, 1, length_penalty, size, "sentences", output_length=output_length) for size in batch_sizes]
 
     speeds = []
     for size, search in zip(batch_sizes, searches, strict=True):
@@ -138,6 +173,10 @@ def benchmark_decoding(
                 seconds[index].append(clock() - start)
                 tokens[index].append(sum(map(len, output)))
                 progress()
+        rates = [
+            [count / duration for count, duration in zip(tokens[index], seconds[index], strict=True)]
+            for index in range(len(engines))
+        ]
         for index, engine in enumerate(engines):
             speeds.append(
                 Speed(
@@ -145,18 +184,17 @@ def benchmark_decoding(
                     parameters=engine.parameters,
                     batch_size=size,
                     sentences_per_second=Spread.of([len(sentences) / duration for duration in seconds[index]]),
-                    tokens_per_second=Spread.of(
-                        [count / duration for count, duration in zip(tokens[index], seconds[index], strict=True)]
-                    ),
-                    ratio=Spread.of(
-                        [baseline / model for baseline, model in zip(seconds[0], seconds[index], strict=True)]
-                    ),
+                    tokens_per_second=Spread.of(rates[index]),
+                    tokens_per_sentence=statistics.fmean(tokens[index]) / len(sentences),
+                    ratio=Spread.of(_ratios(seconds[0], seconds[index])),
+                    token_ratio=Spread.of(_ratios(rates[index], rates[0])),
                 )
             )
     settings = {
         "batch_sizes": list(batch_sizes),
         "beam": beam,
         "length_penalty": length_penalty,
+        "output_length": output_length,
         "repetitions": repetitions,
         "sentences": len(sentences),
         "source_tokens": sum(map(len, sentences)),
@@ -164,6 +202,11 @@ def benchmark_decoding(
         "threads": threads,
     }
     return DecodingBenchmark(speeds=speeds, settings=settings, machine=machine())
+
+
+def _ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """Divide pairwise; a model that wrote nothing has no speed in tokens, and gives 0."""
+    return [first / second if second else 0.0 for first, second in zip(numerators, denominators, strict=True)]
 
 
 def machine() -> dict[str, Any]:

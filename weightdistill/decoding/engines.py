@@ -3,11 +3,13 @@
 An engine reads and writes subword pieces. Knows nothing about raw text, fairseq or training.
 """
 
+import contextlib
 import json
 import math
 import os
 import struct
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ SEEDS = 2**31
 """Seeds are below this number, which every engine can take."""
 FORMAT_VERSION = 6
 """Version of CTranslate2's binary format that `read_shapes` reads: the only one that CTranslate2 4 writes."""
+VOCABULARY_MAP = "vmap.txt"
+"""CTranslate2's name for the vocabulary map in a model's folder."""
 _END = "</s>"
 _POSITIONS = "position_encodings/encodings"
 
@@ -59,10 +63,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise DistillationError(f"samples must be at least 1, but is {self.samples}")
-        if self.top_k < 0 or self.top_k == 1:
-            raise DistillationError(
-                f"sampling top k must be 0 or at least 2, but is {self.top_k}; give 0 to sample among all pieces"
-            )
+        if self.top_k < 0:
+            raise DistillationError(f"sampling top k must be 0 or more, but is {self.top_k}; give 0 for all pieces")
         if not 0 < self.temperature < math.inf:
             raise DistillationError(f"sampling temperature must be positive and finite, but is {self.temperature}")
         if not 0 <= self.seed < SEEDS:
@@ -89,6 +91,9 @@ class Search:
     """The unit of `batch_size`."""
     sampling: Sampling | None = None
     """Sample instead of searching; `beam` and `n_best` then have no effect."""
+    output_length: int | None = None
+    """Length of every translation in pieces, whatever the model predicts; None: the model ends its sentences. For
+    measuring the speed of models that were not trained."""
 
     def __post_init__(self) -> None:
         for field, value in (("beam", self.beam), ("n best", self.n_best), ("batch size", self.batch_size)):
@@ -96,6 +101,10 @@ class Search:
                 raise DistillationError(f"{field} must be at least 1, but is {value}")
         if self.n_best > self.beam:
             raise DistillationError(f"n best must be at most the beam ({self.beam}), but is {self.n_best}")
+        if self.output_length is not None and not 1 <= self.output_length < LONGEST_OUTPUT:
+            raise DistillationError(
+                f"output length must be at least 1 and below {LONGEST_OUTPUT}, but is {self.output_length}"
+            )
 
 
 class Engine(Protocol):
@@ -165,17 +174,19 @@ class CTranslate2Engine:
     Args:
         folder: Folder with model.bin and the vocabularies.
         threads: CPU threads; None for CTranslate2's default.
+        vocabulary_map: Use the folder's vocabulary map if it has one; False: score the whole vocabulary; a path: use
+            this map instead.
 
     Raises:
-        DistillationError: The folder does not hold a model that CTranslate2 can load.
+        DistillationError: The folder does not hold a model that CTranslate2 can load, or there is no such map.
     """
 
-    def __init__(self, folder: str | Path, threads: int | None = None) -> None:
+    def __init__(self, folder: str | Path, threads: int | None = None, vocabulary_map: bool | Path = True) -> None:
         if threads:
             os.environ["MKL_NUM_THREADS"] = str(threads)  # a larger number in the environment makes it ten times slower
         import ctranslate2
 
-        self.name = str(folder)
+        self.name = str(folder) + (f" with {vocabulary_map}" if isinstance(vocabulary_map, Path) else "")
         shapes = dict(read_shapes(Path(folder) / "model.bin"))
         self.parameters = count_parameters(shapes)
         # If both stacks have the same positions, the format stores only the decoder's; without absolute positions,
@@ -187,13 +198,22 @@ class CTranslate2Engine:
         gpus = list(range(ctranslate2.get_cuda_device_count()))
         device, indices = ("cuda", gpus) if gpus else ("cpu", [0])
         self._settings: dict[str, Any] = {"device": device, "device_index": indices, "intra_threads": threads or 0}
+        self._folder, self._map = Path(folder), vocabulary_map
+        self.vocabulary_map = vocabulary_map is not False and (self._folder / VOCABULARY_MAP).is_file()
         self._load()
 
     def _load(self) -> None:
         import ctranslate2
 
+        folder = self._folder
         try:
-            self._translator = ctranslate2.Translator(self.name, **self._settings)
+            with contextlib.ExitStack() as stack:
+                if isinstance(self._map, Path):
+                    folder = stack.enter_context(_with_map(folder, self._map))
+                    self.vocabulary_map = True
+                if self.vocabulary_map:
+                    _require_map(folder / VOCABULARY_MAP)
+                self._translator = ctranslate2.Translator(str(folder), **self._settings)
         except (RuntimeError, ValueError) as error:
             raise DistillationError(f"CTranslate2 cannot load {self.name}: {error}; convert the model again") from error
 
@@ -217,6 +237,9 @@ class CTranslate2Engine:
                 "sampling_temperature": sampling.temperature,
             }
             self._seed(sampling.seed)
+        least, most = 1, self._longest_output
+        if settings.output_length is not None:
+            least = most = settings.output_length + 1  # a step for the end-of-sentence symbol, as in fairseq
 
         def run(filled: list[Pieces]) -> list[list[Hypothesis]]:
             try:
@@ -226,7 +249,9 @@ class CTranslate2Engine:
                     max_batch_size=settings.batch_size,
                     batch_type="tokens" if settings.batch_type == "tokens" else "examples",
                     length_penalty=settings.length_penalty,
-                    max_decoding_length=self._longest_output,
+                    min_decoding_length=least,
+                    max_decoding_length=most,
+                    use_vmap=self.vocabulary_map,
                     max_input_length=0,  # the default truncates long sentences silently
                     return_scores=True,
                     return_end_token=True,
@@ -235,13 +260,41 @@ class CTranslate2Engine:
                 raise DistillationError(f"CTranslate2 cannot translate with {self.name}: {error}") from error
             return [
                 [
-                    Hypothesis([piece for piece in pieces if piece != _END], score, _END in pieces)
+                    Hypothesis(_without_end(pieces)[: settings.output_length], score, _END in pieces)
                     for pieces, score in zip(result.hypotheses, result.scores, strict=True)
                 ]
                 for result in results
             ]
 
         return search_filled(self, sentences, run)
+
+
+def _without_end(pieces: Pieces) -> Pieces:
+    return [piece for piece in pieces if piece != _END]
+
+
+@contextlib.contextmanager
+def _with_map(folder: Path, vocabulary_map: Path) -> Iterator[Path]:
+    """Yield a temporary folder with links to a model's files and to another vocabulary map."""
+    with tempfile.TemporaryDirectory() as name:
+        for path in folder.iterdir():
+            if path.name != VOCABULARY_MAP:
+                (Path(name) / path.name).symlink_to(path.resolve())
+        (Path(name) / VOCABULARY_MAP).symlink_to(vocabulary_map.resolve())
+        yield Path(name)
+
+
+def _require_map(path: Path) -> None:
+    """Refuse a file that is not a vocabulary map: CTranslate2 crashes on an empty one."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            usable = "\t" in file.readline()
+    except (OSError, UnicodeDecodeError):
+        usable = False
+    if not usable:
+        raise DistillationError(
+            f"{path.resolve()} is missing or no vocabulary map; make one with `weightdistill vocabulary-map`"
+        )
 
 
 def vocabulary(folder: Path, side: str) -> list[str]:
