@@ -1,8 +1,9 @@
-"""What a checkpoint holds, as text: parameters by class, shapes, the teacher's fingerprint, learned layer weights.
+"""What a model's files hold, as text: parameters, shapes, the teacher's fingerprint, learned layer weights.
 
 Reads files only; builds no model.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,20 +11,23 @@ from pathlib import Path
 from torch import Tensor
 
 from weightdistill import checkpoint, files
+from weightdistill.decoding import engines
 from weightdistill.method.layout import canonical, require_known
 
 _CLASS_ENTRY = re.compile(r"generator\.classes\.(?P<name>[^.]+)\.(?P<entry>\w+)")
 
 
 def describe(path: Path) -> str:
-    """Describe a phase-1 checkpoint, or that of any fairseq Transformer, in lines of text.
+    """Describe a phase-1 checkpoint, that of any fairseq Transformer, or a CTranslate2 model, in lines of text.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint, or the folder of the CTranslate2 model.
 
     Raises:
         DistillationError: the file cannot be read, or is no Transformer.
     """
+    if path.is_dir():
+        return _describe_ctranslate2(path)
     state = checkpoint.read(path)
     config = checkpoint.model_config(state)
     weights: Mapping[str, Tensor] = state["model"]
@@ -37,6 +41,32 @@ def describe(path: Path) -> str:
     lines += [f"teacher: {teacher['path']}  (SHA-256 {teacher['sha256']})" for teacher in teachers]
     generated = any(name.startswith("generator.") for name in weights)
     lines += _generator_lines(weights, config) if generated else _class_lines(weights)
+    return "\n".join(lines)
+
+
+def _describe_ctranslate2(folder: Path) -> str:
+    model = folder / "model.bin"
+    weights = list(engines.read_weights(model))
+    shapes = {weight.name: weight.shape for weight in weights}
+    formats: dict[str, int] = {}
+    for weight in weights:
+        if len(weight.shape) == 2 and "position_encodings" not in weight.name:
+            formats[weight.number_type] = formats.get(weight.number_type, 0) + math.prod(weight.shape)
+    lines = [
+        f"{folder}  (CTranslate2, {model.stat().st_size / 2**20:.1f} MiB, SHA-256 {files.fingerprint(model)})",
+        f"{engines.count_parameters(shapes):,} parameters, each tied weight once",
+        f"matrices in {max(formats, key=lambda name: formats[name])}" if formats else "no matrices",
+    ]
+    for stack in ("encoder", "decoder"):
+        layers = {match[1] for name in shapes if (match := re.match(rf"{stack}/layer_(\d+)/", name))}
+        ffn = shapes.get(f"{stack}/layer_0/ffn/linear_0/weight")  # (feed-forward, width)
+        if ffn is not None:
+            lines.append(f"{stack}: {len(layers)} layers, width {ffn[1]}, feed-forward {ffn[0]}")
+    sizes = [f"{side} {len(engines.vocabulary(folder, side)):,}" for side in ("source", "target")]
+    lines.append(f"vocabulary: {', '.join(sizes)} pieces")
+    vocabulary_map = folder / engines.VOCABULARY_MAP
+    keys = len(files.read_lines(vocabulary_map)) if vocabulary_map.is_file() else 0
+    lines.append(f"vocabulary map: {keys - 1:,} source pieces" if keys else "no vocabulary map")
     return "\n".join(lines)
 
 

@@ -7,6 +7,8 @@ import pytest
 from commands import PLUGIN, Corpus, Training, fork, hypotheses, run
 
 from weightdistill import files
+from weightdistill.decoding.engines import CTranslate2Engine, Search, translate, vocabulary
+from weightdistill.errors import DistillationError
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +58,65 @@ def test_translate_evaluate_and_benchmark(
     fork(*command, "--batch-size", 2, "--repetitions", 1, "--sentences", 1, "--threads", 1, "--json", speeds)
     measured = json.loads(speeds.read_text(encoding="utf-8"))["speeds"]
     assert len(measured) == 2
+
+
+@pytest.fixture
+def exported(teacher: Path, tmp_path: Path) -> Path:
+    """The teacher as a CTranslate2 model, whose vocabulary map allows w00 for every sentence and w01 where w02 is."""
+    folder = tmp_path / "exported"
+    fork("weightdistill", "export", teacher, "--output", tmp_path / "model.pt", "--ctranslate2", folder)
+    (folder / "vmap.txt").write_text("\tw00\nw02\tw01\n", encoding="utf-8")
+    return folder
+
+
+def test_a_vocabulary_map_limits_the_words_of_a_translation(exported: Path, tmp_path: Path) -> None:
+    sentences = [["w02", "w03"], ["w03"], ["w05"] * 4]
+    one_by_one = Search(4, batch_size=1, batch_type="sentences")
+    mapped = translate(CTranslate2Engine(exported, 1), sentences, one_by_one)
+    assert set(mapped[0]) <= {"w00", "w01", "<unk>"} and {*mapped[1], *mapped[2]} <= {"w00", "<unk>"}
+    free = translate(CTranslate2Engine(exported, 1, vocabulary_map=False), sentences, one_by_one)
+    assert {piece for pieces in free for piece in pieces} - {"w00", "w01", "<unk>"}
+    all_words = tmp_path / "all"
+    all_words.write_text("\t" + " ".join(vocabulary(exported, "target")) + "\n", encoding="utf-8")
+    assert translate(CTranslate2Engine(exported, 1, all_words), sentences, one_by_one) == free
+
+
+@pytest.mark.parametrize("content", [None, "", "w02 w01\n"])
+def test_an_unusable_vocabulary_map_is_refused(exported: Path, tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "map").write_text(content, encoding="utf-8")
+    with pytest.raises(DistillationError, match=r"map is missing or no vocabulary map; make one with"):
+        CTranslate2Engine(exported, 1, tmp_path / "map")
+
+
+def test_inspect_describes_a_ctranslate2_model(exported: Path) -> None:
+    printed = fork("weightdistill", "inspect", exported)
+    assert "matrices in float32" in printed and "decoder: 2 layers, width 16, feed-forward 32" in printed
+    assert "vocabulary: source 40, target 40 pieces" in printed and "vocabulary map: 1 source pieces" in printed
+
+
+def test_benchmark_times_a_model_without_and_with_a_map(exported: Path, source: Path, tmp_path: Path) -> None:
+    speeds = tmp_path / "speeds.json"
+    command = ["weightdistill", "benchmark", exported, "--input", source, "--batch-size", 2, "--repetitions", 1]
+    fork(*command, "--threads", 1, "--vocabulary-map", exported / "vmap.txt", "--output-length", 5, "--json", speeds)
+    plain, mapped = json.loads(speeds.read_text(encoding="utf-8"))["speeds"]
+    assert (plain["model"], mapped["model"]) == (str(exported), f"{exported} with {exported / 'vmap.txt'}")
+    assert plain["tokens_per_sentence"] == mapped["tokens_per_sentence"] == pytest.approx(5 * 2 / 3)
+
+
+def test_benchmark_times_random_models_of_a_shape(data: Path, source: Path, tmp_path: Path) -> None:
+    speeds, vocabulary_map = tmp_path / "speeds.json", tmp_path / "map"
+    vocabulary_map.write_text("\tw00 w01\n", encoding="utf-8")
+    fork(
+        *("weightdistill", "benchmark", "--shape", "base", "--student", "tiny", "--output-length", 2, "--data", data),
+        *("--input", source, "--sentences", 1, "--vocabulary-map", vocabulary_map, "--beam", 2, "--batch-size", 1),
+        *("--repetitions", 1, "--threads", 1, "--json", speeds),
+    )
+    measured = json.loads(speeds.read_text(encoding="utf-8"))["speeds"]
+    names = ["base, float32", "base, int8", "base, int8, vocabulary map"]
+    names += [name.replace("base", "tiny") for name in names]
+    assert [speed["model"] for speed in measured] == ["fairseq, base", *(f"CTranslate2, {name}" for name in names)]
+    assert {speed["tokens_per_sentence"] for speed in measured} == {2}
 
 
 @pytest.mark.parametrize("preset", ["base", "deep"])

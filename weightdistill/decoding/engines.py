@@ -28,6 +28,8 @@ FORMAT_VERSION = 6
 """Version of CTranslate2's binary format that `read_shapes` reads: the only one that CTranslate2 4 writes."""
 VOCABULARY_MAP = "vmap.txt"
 """CTranslate2's name for the vocabulary map in a model's folder."""
+NUMBER_TYPES = {0: "float32", 1: "int8", 2: "int16", 3: "int32", 4: "float16", 5: "bfloat16"}
+"""Names of the number types in CTranslate2's binary format."""
 _END = "</s>"
 _POSITIONS = "position_encodings/encodings"
 
@@ -41,6 +43,14 @@ class Hypothesis(NamedTuple):
     """Log-probability divided by (length ** length_penalty)."""
     finished: bool
     """Whether the model ended the sentence; False if it was cut at LONGEST_OUTPUT pieces."""
+
+
+class StoredWeight(NamedTuple):
+    """A weight in a CTranslate2 model's file."""
+
+    name: str
+    shape: tuple[int, ...]
+    number_type: str
 
 
 @dataclass(frozen=True)
@@ -333,6 +343,15 @@ def read_shapes(model: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Read the names and shapes of the weights in CTranslate2's `model.bin`; a tied weight is yielded once.
 
     Raises:
+        DistillationError: See `read_weights`.
+    """
+    return ((weight.name, weight.shape) for weight in read_weights(model))
+
+
+def read_weights(model: Path) -> Iterator[StoredWeight]:
+    """Read what CTranslate2's `model.bin` holds, without the weights' values; a tied weight is yielded once.
+
+    Raises:
         DistillationError: The file is missing or truncated, or its format has another version than FORMAT_VERSION.
     """
     try:
@@ -349,9 +368,9 @@ def read_shapes(model: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
                 name = _text(file)
                 (rank,) = _numbers(file, "<B")
                 shape = _numbers(file, f"<{rank}I")
-                _, size = _numbers(file, "<BI")  # number type, size of the values in bytes
+                number_type, size = _numbers(file, "<BI")
                 file.seek(size, 1)
-                yield name, shape
+                yield StoredWeight(name, shape, NUMBER_TYPES.get(number_type, f"type {number_type}"))
             # The names of tied weights follow.
     except OSError as error:
         raise DistillationError(

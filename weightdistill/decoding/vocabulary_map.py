@@ -33,11 +33,11 @@ class MapSettings:
         DistillationError: A value is out of range.
     """
 
-    candidates: int = 50
+    candidates: int = 20
     """Most candidates per source piece, the most frequent first."""
     least: int = 2
     """Alignments with the source piece that a candidate needs: rarer ones are mostly errors of the aligner."""
-    common: int = 500
+    common: int = 2000
     """The most frequent target pieces, which are candidates of every sentence."""
     pairs: int = 1_000_000
     """Most sentence pairs to align, evenly spaced in the corpus. Time and memory grow with them."""

@@ -12,7 +12,7 @@ from typing import Any
 from weightdistill.experiment.comparison import METRIC, VALID, Experiment, System
 from weightdistill.experiment.findings import cautions, figures, finding, headline, listed, signed, times
 from weightdistill.experiment.pictures import styles
-from weightdistill.experiment.tables import spread
+from weightdistill.experiment.tables import spread, uneven_lengths
 from weightdistill.experiment.units import duration
 
 SHAPES = {
@@ -338,6 +338,7 @@ def measures(experiment: Experiment) -> list[str]:
     return [
         f"Speed: beam {benchmark['beam']}, {benchmark['sentences']} sentences, CPU threads: {benchmark['threads']}, "
         f"median of {benchmark['repetitions']} repetitions in turn.",
+        *filter(None, [uneven_lengths(results)]),
         f"sacrebleu: {results['signatures'][METRIC]}",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in results["machine"]["versions"].items()),
         f"SHA-256 of the settings: {results['settings_sha256']}",
@@ -366,7 +367,9 @@ def _millions(system: System) -> str:
 
 
 def _rate(system: System) -> str:
-    return f"{system.speed['sentences_per_second']['median']:.0f} sentences/s"
+    rate = f"{system.speed['sentences_per_second']['median']:.0f} sentences/s"
+    tokens = system.speed.get("tokens_per_sentence")  # earlier results lack it
+    return f"{rate} of {tokens:.1f} tokens" if tokens else rate
 
 
 def _day(date: str) -> str:

@@ -25,6 +25,9 @@ from weightdistill.method.config import BUNDLES
 PACKAGES = ("sacrebleu", "sentencepiece", "numpy", "snakemake")
 """Packages whose versions are recorded, beside those that a benchmark records."""
 
+SPEEDS = ("sentences_per_second", "tokens_per_second", "tokens_per_sentence", "ratio", "token_ratio")
+"""What is kept of each speed that a benchmark measured."""
+
 
 def collect(settings: Settings, work: Path) -> dict[str, Any]:
     """All rows of an experiment, and what somebody needs to get them again.
@@ -103,7 +106,7 @@ def _speeds(work: Path, timed: str) -> tuple[int, dict[str, Any]]:
         for speed in _read(work / "benchmark" / f"{engine}.json")["speeds"]:
             if Path(speed["model"]).parent.name == timed:
                 parameters.append(speed["parameters"])
-                entry = {key: speed[key] for key in ("sentences_per_second", "tokens_per_second", "ratio")}
+                entry = {key: speed[key] for key in SPEEDS}
                 speeds.setdefault(engine, {})[str(speed["batch_size"])] = entry
     return parameters[0], speeds
 

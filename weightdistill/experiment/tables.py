@@ -12,6 +12,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from weightdistill.decoding.benchmark import length_warning
 from weightdistill.evaluation.scores import METRICS
 from weightdistill.experiment.schema import Settings
 from weightdistill.experiment.settings import resolve
@@ -19,6 +20,8 @@ from weightdistill.experiment.units import duration
 
 TITLES = {**METRICS, "paper": "BLEU as in the paper"}
 """Names of metrics in tables."""
+ENGINES = {"fairseq": "fairseq", "ctranslate2": "CTranslate2"}
+"""Names of engines in tables."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,12 @@ def gap(seeds: Sequence[Mapping[str, float]]) -> tuple[dict[str, Any], float]:
 def tables(results: Mapping[str, Any]) -> list[Table]:
     """Scores, speed and cost of all systems; their differences to teacher and baselines; and beside the paper's."""
     settings = resolve(results["config"])
-    return [systems(results), *differences(results, settings), *beside_the_paper(results, settings)]
+    return [
+        systems(results),
+        *speeds(results),
+        *differences(results, settings),
+        *beside_the_paper(results, settings),
+    ]
 
 
 def document(results: Mapping[str, Any]) -> str:
@@ -88,13 +96,13 @@ def systems(results: Mapping[str, Any]) -> Table:
     batch_sizes = list(rows[0]["speed"]["fairseq"])
     heads = ["system", "seeds", "parameters"]
     heads += [f"{TITLES[metric]} {test}" for test in tests for metric in metrics]
-    heads += [f"{engine}, batch {size}" for engine in ("fairseq", "CTranslate2") for size in batch_sizes]
+    heads += [f"{engine}, batch {size}" for engine in ENGINES.values() for size in batch_sizes]
     heads += ["training"]
     lines = []
     for row in rows:
         cells = [name_of(row), str(len(row["seeds"]) or 1), f"{row['parameters']:,}"]
         cells += [spread(row["scores"][test][metric]) for test in tests for metric in metrics]
-        for engine in ("fairseq", "ctranslate2"):
+        for engine in ENGINES:
             for size in batch_sizes:
                 speed = row["speed"][engine][size]
                 per_second = f"{speed['sentences_per_second']['median']:.0f}/s"
@@ -102,6 +110,38 @@ def systems(results: Mapping[str, Any]) -> Table:
         cells.append(duration(row["training_seconds"]["mean"]) if row["training_seconds"]["mean"] else "given")
         lines.append(cells)
     return Table(heads, lines)
+
+
+def speeds(results: Mapping[str, Any]) -> list[Table]:
+    """Decoding speed in sentences and in tokens; no table for earlier results, which have no output lengths."""
+    rows = {row["preset"]: row for row in results["rows"]}  # one of each shape: all were given the same speed
+    lines = []
+    for engine, title in ENGINES.items():
+        for preset, row in rows.items():
+            for size, speed in row["speed"][engine].items():
+                if "tokens_per_sentence" not in speed:
+                    return []
+                per_second = [speed[f"{unit}_per_second"]["median"] for unit in ("sentences", "tokens")]
+                ratios = [speed[ratio]["median"] for ratio in ("ratio", "token_ratio")]
+                sentences, tokens = (
+                    [f"{rate:.1f}", f"{ratio:.2f}×"]  # noqa: RUF001
+                    for rate, ratio in zip(per_second, ratios, strict=True)
+                )
+                name = f"{title}, batch {size}, {preset.upper() if preset else 'teacher'}"
+                lines.append([name, *sentences, *tokens, f"{speed['tokens_per_sentence']:.1f}"])
+    return [Table(["speed", "sentences/s", "ratio", "tokens/s", "ratio", "tokens/sentence"], lines)]
+
+
+def uneven_lengths(results: Mapping[str, Any]) -> str | None:
+    """A warning where a student writes longer or shorter translations than the teacher; see `length_warning`."""
+    lengths = {
+        row["preset"].upper() if row["preset"] else "teacher": speed["tokens_per_sentence"]
+        for row in results["rows"]
+        for of_engine in row["speed"].values()
+        for speed in of_engine.values()
+        if "tokens_per_sentence" in speed
+    }
+    return length_warning(lengths) if lengths else None
 
 
 def differences(results: Mapping[str, Any], settings: Settings) -> list[Table]:
@@ -203,6 +243,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         "- Training: time of the trainings alone, both phases together. A student's time excludes the training of its "
         "teacher, the cache and the translated corpora.",
     ]
+    if warning := uneven_lengths(results):
+        notes.append(f"- {warning}")
     if settings.paper and (method := settings.methods.get("wd")):
         notes.append(f"- WD's generator here is `{method.generator}`; the paper describes the one named `paper`.")
     notes += [f"- {TITLES[metric]} {signature}" for metric, signature in results["signatures"].items()]

@@ -18,8 +18,8 @@ COMMANDS = [
     *("export", "inspect", "translate"),
     *("distill", "cache-teacher"),
     *("clean", "read-tmx", "read-ldc", "read-sgm", "write-sgm"),
-    *("evaluate", "benchmark", "benchmark-training"),
-    *("plan", "plugin"),
+    *("evaluate", "benchmark", "benchmark-training", "vocabulary-map"),
+    *("plan", "plugin", "train", "distil"),
 ]
 
 
@@ -126,7 +126,7 @@ def test_translate_writes_nothing_when_a_sentence_is_lost(
 def test_benchmark_prints_a_table_and_writes_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
 ) -> None:
-    monkeypatch.setattr(evaluation, "open_model", lambda *_: UpperCaseEngine())
+    monkeypatch.setattr(evaluation, "open_model", lambda *_, **__: UpperCaseEngine())
     result = tmp_path / "speed.json"
     arguments = ["--batch-size", 1, "--batch-size", 32, "--repetitions", 2, "--sentences", 2, "--json", result]
     assert run(monkeypatch, "benchmark", "model", "model", "--input", text, *arguments) == 0
@@ -163,6 +163,7 @@ def test_an_unusable_model_is_named(
         ["benchmark", "model", "--input", "source", "--json"],
         ["evaluate", "source", "--reference", "source", "--json"],
         ["benchmark-training", "--json"],
+        ["vocabulary-map", "--source", "source", "--target", "source", "--output"],
         ["plan", "config.yaml", "--json"],
     ],
     ids=lambda command: command[0],
@@ -185,6 +186,11 @@ def test_options_that_contradict_each_other_are_refused(
 ) -> None:
     assert run(monkeypatch, "export", "in.pt", "--output", "out.pt", "--quantization", "int8") == 2
     assert "--quantization needs a CTranslate2 model; name its folder with --ctranslate2" in capsys.readouterr().err
+    for arguments in (["benchmark"], ["benchmark", "model", "--shape", "base"]):
+        assert run(monkeypatch, *arguments, "--input", text) == 2
+        assert "either models or --shape; name models, or give --shape alone" in capsys.readouterr().err
+    assert run(monkeypatch, "benchmark", "model") == 2
+    assert "give a file of source pieces with --input" in capsys.readouterr().err
     tests = ["--bootstrap", 2, "--randomisation", 2]
     assert run(monkeypatch, "evaluate", text, "--reference", text, *tests) == 2
     assert "--bootstrap and --randomisation exclude each other" in capsys.readouterr().err

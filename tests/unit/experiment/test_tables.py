@@ -1,5 +1,6 @@
 """The tables that are made of results.json alone: in Markdown, LaTeX and comma-separated values, beside the paper's."""
 
+import copy
 import csv
 from dataclasses import replace
 
@@ -62,6 +63,29 @@ def test_systems_have_a_column_for_each_metric_and_set():
     assert found.heads[3:6] == ["BLEU valid", "BLEU as in the paper valid", "BLEU test_1"]
     assert found.lines[1][:5] == ["kd & co., TINY", "2", "600", "27.5 ± 0.7", "28.5 ± 0.7"]
     assert found.lines[0][-3:] == ["700/s", "700/s", "90 s"]
+
+
+def with_lengths(teacher, student):
+    results = copy.deepcopy(RESULTS)
+    for row in results["rows"]:
+        tokens = student if row["preset"] else teacher
+        for speed in [entry for engine in row["speed"].values() for entry in engine.values()]:
+            speed |= {"tokens_per_sentence": tokens, "tokens_per_second": {"median": 12.0}}
+            speed |= {"token_ratio": {"median": 3.5}}
+    return results
+
+
+def test_speeds_in_sentences_and_in_tokens_stand_beside_each_other():
+    (found,) = table.speeds(with_lengths(12.0, 12.5))
+    assert found.heads == ["speed", "sentences/s", "ratio", "tokens/s", "ratio", "tokens/sentence"]
+    assert found.lines[1] == ["fairseq, batch 1, TINY", "200.0", "2.50×", "12.0", "3.50×", "12.5"]  # noqa: RUF001
+    assert [line[0] for line in found.lines[2:]] == ["CTranslate2, batch 1, teacher", "CTranslate2, batch 1, TINY"]
+    assert table.uneven_lengths(with_lengths(12.0, 12.5)) is None
+    assert table.uneven_lengths(with_lengths(12.0, 20.0)).endswith("teacher 12.0, TINY 20.0.")
+
+
+def test_earlier_results_have_no_output_lengths():
+    assert table.speeds(RESULTS) == [] and table.uneven_lengths(RESULTS) is None
 
 
 def test_differences_are_listed_where_there_are_any():
