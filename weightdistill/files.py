@@ -96,9 +96,12 @@ def fingerprint(path: str | Path) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Read the lines of a UTF-8 text file, gzipped if it ends in .gz.
+    """Read the lines of a UTF-8 text file.
 
     Only a line feed ends a line; a carriage return before it is dropped.
+
+    Args:
+        path: The file, gzipped if it ends in .gz.
 
     Raises:
         DistillationError: The file is missing, unreadable, empty or not UTF-8.
@@ -106,8 +109,7 @@ def read_lines(path: str | Path) -> list[str]:
     path = Path(path)
     try:
         data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DistillationError(f"{path} cannot be read: {reason}; give the path of a text file") from error
@@ -122,21 +124,23 @@ def read_lines(path: str | Path) -> list[str]:
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
-def decode_lines(file: Iterable[bytes], name: str) -> Iterator[str]:
-    """Decode the lines of a binary stream without their line feeds. Only a line feed ends a line.
+def decode_lines(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[str]:
+    """Decode lines of UTF-8, and drop the line feed, and a carriage return before it, that end them.
 
     Args:
-        file: The lines, as a binary file gives them.
+        lines: The lines, as a binary file gives them: only a line feed ends a line.
         name: Name of the file for errors.
+        first: Number of the first line.
 
     Raises:
         DistillationError: A line is not UTF-8.
     """
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(lines, start=first):
         try:
-            yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise DistillationError(f"{name}: line {number} is not UTF-8; convert the file first") from error
+        yield text.removesuffix("\n").removesuffix("\r")
 
 
 def first_line(text: str, *words: str) -> str:

@@ -1,9 +1,12 @@
 """How raw text becomes a model's pieces, and how translations become text again; stored as text.json beside a model.
 
-    python -m weightdistill.text.processing encode text.json source < TEXT > PIECES
-    python -m weightdistill.text.processing decode text.json < PIECES > TEXT
+    python -m weightdistill.text.processing encode TEXT.JSON source|target [--workers N] < TEXT > PIECES
+    python -m weightdistill.text.processing decode TEXT.JSON [--workers N] < PIECES > TEXT
+    python -m weightdistill.text.processing describe FOLDER SOURCE TARGET MODEL     writes a TEXT.JSON for MODEL alone
+    python -m weightdistill.text.processing copy TEXT.JSON FOLDER                   copies it and the files it names
+    python -m weightdistill.text.processing files TEXT.JSON                         lists it and the files it names
 
-`--workers N` uses N processes. Every line of the input is a line of the output, whatever characters it holds.
+TEXT.JSON may be its folder. Every line of the input is a line of the output, whatever characters it holds.
 Knows nothing about models or fairseq.
 """
 
@@ -183,6 +186,11 @@ class TextProcessing:
             text = step(one_blank(text))
         return one_blank(text)
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that both sides need, each once."""
+        return list(dict.fromkeys([*self.source.files, *self.target.files]))
+
     def write(self, folder: str | Path) -> None:
         """Write text.json to a folder, and copy the files that it names beside it.
 
@@ -210,9 +218,8 @@ class TextProcessing:
         names: dict[Path, str] = {}
         for side, processing in zip(SIDES, (self.source, self.target), strict=True):
             for path in processing.files:
-                taken = {*_RESERVED, *(name for other, name in names.items() if other != path)}
-                name = path.name if path.name not in taken else f"{side}.{path.name}"
-                names.setdefault(path, name)
+                taken = path.name in _RESERVED or path.name in names.values()
+                names.setdefault(path, f"{side}.{path.name}" if taken else path.name)
         return names
 
 
@@ -262,6 +269,11 @@ def main(arguments: list[str]) -> None:
             case ["describe", folder, source, target, model]:
                 sides = (SideProcessing(language, subwords=Path(model)) for language in (source, target))
                 TextProcessing(*sides).write(folder)
+            case ["copy", path, folder]:
+                TextProcessing.read(path).write(folder)
+            case ["files", path]:
+                description = Path(path) / NAME if Path(path).is_dir() else Path(path)
+                print(description, *TextProcessing.read(path).files, sep="\n")
             case _:
                 sys.exit(__doc__)
     except DistillationError as error:
