@@ -1,9 +1,13 @@
 """Chooses the engine that a model needs; CTranslate2's needs no fairseq, which is not imported for it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from weightdistill.decoding.engines import CTranslate2Engine, Engine
+from weightdistill.decoding.engines import CTranslate2Engine, Engine, vocabulary
 from weightdistill.errors import DistillationError
+
+if TYPE_CHECKING:
+    from fairseq_plugins.fairseq_engine import FairseqEngine
 
 
 def open_engine(
@@ -27,3 +31,10 @@ def open_engine(
     from fairseq_plugins.fairseq_engine import FairseqEngine  # whose imports take seconds
 
     return FairseqEngine(model, data, threads)
+
+
+def source_words(engine: Engine) -> frozenset[str]:
+    """Return the pieces that a model of `open_engine` knows in sources."""
+    if isinstance(engine, CTranslate2Engine):
+        return frozenset(vocabulary(Path(engine.name), "source"))
+    return cast("FairseqEngine", engine).source_words

@@ -1,21 +1,11 @@
-"""Commands for one model: export it, describe it, translate with it."""
+"""Commands for one model: export it, describe it."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fairseq_plugins.commands.options import (
-    BatchTokens,
-    Beam,
-    Data,
-    Input,
-    LengthPenalty,
-    Threads,
-    open_model,
-    progress_bar,
-    writable,
-)
+from fairseq_plugins.commands.options import Data
 from weightdistill.errors import DistillationError
 
 app = typer.Typer()
@@ -62,28 +52,3 @@ def inspect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of any f
     from fairseq_plugins.inspection import describe
 
     typer.echo(describe(checkpoint))
-
-
-@app.command()
-def translate(
-    model: Annotated[Path, typer.Argument(help="fairseq checkpoint or CTranslate2 folder.")],
-    source: Input,
-    output: Annotated[
-        Path, typer.Option("--output", callback=writable, help="Receives the translations, one sentence per line.")
-    ],
-    data: Data = None,
-    beam: Beam = 5,
-    length_penalty: LengthPenalty = 1.0,
-    batch_tokens: BatchTokens = 4096,
-    threads: Threads = None,
-) -> None:
-    """Translate a file of subword pieces. An empty line stays empty."""
-    from weightdistill.decoding.engines import Search
-    from weightdistill.decoding.translation import read_pieces, translate_to_file
-
-    sentences = read_pieces(source)
-    settings = Search(beam, length_penalty=length_penalty, batch_size=batch_tokens)
-    engine = open_model(model, data, threads)
-    with progress_bar("sentence", len(sentences)) as bar:
-        count = translate_to_file(engine, sentences, output, settings, bar.update)
-    typer.echo(f"wrote {output}: {count} sentences")

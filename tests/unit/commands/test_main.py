@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fairseq_plugins.commands import evaluation, models, teaching
+from fairseq_plugins.commands import evaluation, teaching, translation
 from fairseq_plugins.commands import main as cli
 from weightdistill.decoding.engines import Hypothesis
 from weightdistill.errors import DistillationError
@@ -69,7 +69,7 @@ def test_an_error_is_one_line_with_exit_code_2(
     def fail(*_: object, **__: object) -> None:
         raise DistillationError("field must be good,\n  but is bad")
 
-    monkeypatch.setattr(models, "open_model", fail)
+    monkeypatch.setattr(translation, "open_model", fail)
     (tmp_path / "source").write_text("a\n", encoding="utf-8")
     code = run(monkeypatch, "translate", "model", "--input", tmp_path / "source", "--output", tmp_path / "out")
     assert code == 2
@@ -105,22 +105,6 @@ def test_evaluate_refuses_misaligned_files(
     assert code == 2 and not result.exists()
     error = capsys.readouterr().err
     assert f"{tmp_path / 'hyp'} has 1 and {tmp_path / 'ref'} has 2" in error and error.count("\n") == 1
-
-
-def test_translate_keeps_order_and_empty_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: Path) -> None:
-    monkeypatch.setattr(models, "open_model", lambda *_: UpperCaseEngine())
-    output = tmp_path / "deep" / "out"
-    assert run(monkeypatch, "translate", "model", "--input", text, "--output", output) == 0
-    assert output.read_text(encoding="utf-8") == "A B\n\nC\n"
-
-
-def test_translate_writes_nothing_when_a_sentence_is_lost(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
-) -> None:
-    monkeypatch.setattr(models, "open_model", lambda *_: UpperCaseEngine(loses=1))
-    assert run(monkeypatch, "translate", "model", "--input", text, "--output", tmp_path / "out") == 2
-    assert "must translate each of the 3 sentences, but translated 2" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_benchmark_prints_a_table_and_writes_json(
