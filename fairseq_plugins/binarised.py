@@ -1,0 +1,94 @@
+"""Takes over training data that a user has binarised: files for fairseq, and pieces for sequence-level distillation.
+
+python -m fairseq_plugins.binarised TRAIN_BIN SOURCE TARGET PREPARED
+"""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from fairseq.data import Dictionary, data_utils
+
+from weightdistill.errors import DistillationError
+from weightdistill.files import writing
+
+
+def take_over(folder: Path, source: str, target: str, prepared: Path) -> int:
+    """Link binarised training data into `prepared/data-bin`, and write its pieces to `prepared/pieces`.
+
+    Args:
+        folder: output of fairseq-preprocess with train.SOURCE-TARGET.* or train.TARGET-SOURCE.* and the dictionaries;
+            train1, train2 and so on belong to it, as for fairseq.
+        source: source language.
+        target: target language.
+        prepared: receives the data.
+
+    Returns:
+        the number of sentence pairs.
+
+    Raises:
+        DistillationError: the folder holds no such data, its sides do not align, or an output cannot be written.
+    """
+    prefixes = list(_prefixes(folder, source, target))
+    counts = []
+    for language in (source, target):
+        dictionary = Dictionary.load(str(folder / f"dict.{language}.txt"))
+        count = 0
+        with (
+            writing(prepared / "pieces" / f"train.{language}") as temporary,
+            temporary.open("w", encoding="utf-8", newline="\n") as file,
+        ):
+            for prefix in prefixes:
+                dataset = data_utils.load_indexed_dataset(f"{prefix}.{language}", dictionary)
+                for tokens in dataset:
+                    file.write(f"{dictionary.string(tokens)}\n")
+                count += len(dataset)
+        counts.append(count)
+    if counts[0] != counts[1]:
+        raise DistillationError(
+            f"both sides of {prefixes[0]} must have the same number of sentences, but {source} has {counts[0]} and "
+            f"{target} has {counts[1]}; binarise them again"
+        )
+    for number, prefix in enumerate(prefixes):
+        for part in prefix.parent.glob(f"{prefix.name}.*"):
+            ending = part.name.removeprefix(prefix.name)
+            link = prepared / "data-bin" / f"train{number or ''}.{source}-{target}{ending}"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(part.resolve())
+    return counts[0]
+
+
+def _prefixes(folder: Path, source: str, target: str) -> Iterator[Path]:
+    """Yield the path of each part of the training data, without language and ending."""
+    for language in (source, target):
+        if not (folder / f"dict.{language}.txt").is_file():
+            raise DistillationError(f"{folder} has no dict.{language}.txt; give a folder of fairseq-preprocess")
+    for number in itertools.count():
+        pairs = [folder / f"train{number or ''}.{pair}" for pair in (f"{source}-{target}", f"{target}-{source}")]
+        part = next((pair for pair in pairs if Path(f"{pair}.{source}.idx").is_file()), None)
+        if part is None:
+            if number == 0:
+                raise DistillationError(
+                    f"{folder} has no {pairs[0].name}.{source}.idx; give a folder of fairseq-preprocess"
+                )
+            return
+        yield part
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command line. Wrong arguments print the usage, unusable data one line; both end with exit code 1."""
+    match arguments:
+        case [folder, source, target, prepared]:
+            try:
+                count = take_over(Path(folder), source, target, Path(prepared))
+            except DistillationError as error:
+                sys.exit(f"binarised: {error}")
+            print(f"train: {count} sentence pairs of {folder}")
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
