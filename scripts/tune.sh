@@ -4,17 +4,18 @@
 #   scripts/tune.sh --model MODEL --prepared DIR --raw DIR --source LANG --target LANG --output FILE [options]
 #
 #   --model MODEL             CTranslate2 folder (fast), or fairseq checkpoint
-#   --prepared DIR            output of prepare.sh: spm.model, pieces/ and data-bin/
+#   --prepared DIR            output of prepare.sh: text.json, pieces/ and data-bin/
 #   --raw DIR                 holds the references
 #   --source LANG             source language
 #   --target LANG             target language
 #   --output FILE             JSON with all scores and the choice, for evaluate.sh --search
+#   --text FILE               a text.json, or its folder, that makes text of the translations (default: that of --prepared)
 #   --valid NAME              the validation set (default: valid)
 #   --beams "A B"             beam sizes to choose from (default: 4 6)
 #   --length-penalties "A B"  length penalties to choose from (default: 0.6 1.0 1.4)
 source "$(dirname "$0")/common.sh"
 
-MODEL='' PREPARED='' RAW='' SOURCE='' TARGET='' OUTPUT='' VALID=valid BEAMS='4 6' LENGTH_PENALTIES='0.6 1.0 1.4'
+MODEL='' PREPARED='' RAW='' SOURCE='' TARGET='' OUTPUT='' TEXT='' VALID=valid BEAMS='4 6' LENGTH_PENALTIES='0.6 1.0 1.4'
 options "$@"
 need --model "$MODEL"; need --prepared "$PREPARED"; need --raw "$RAW"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
@@ -25,7 +26,7 @@ for beam in $BEAMS; do
         folder=$OUTPUT.tried/$beam-$penalty
         bash "$(dirname "$0")/evaluate.sh" --model "$MODEL" --prepared "$PREPARED" --raw "$RAW" \
             --source "$SOURCE" --target "$TARGET" --output "$folder" --tests "$VALID" --metrics bleu \
-            --beam "$beam" --length-penalty "$penalty"
+            --beam "$beam" --length-penalty "$penalty" ${TEXT:+--text "$TEXT"}
     done
 done
 python - "$OUTPUT" "$VALID" <<'END'

@@ -21,6 +21,7 @@ from fairseq_plugins.export import export
 from fairseq_plugins.loading import load_model, translation_task
 from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
+from weightdistill.text.processing import TextProcessing
 
 STAGES = ROOT / "scripts"
 
@@ -274,7 +275,13 @@ def test_a_changed_corpus_is_prepared_again(corpus: Corpus, tmp_path: Path) -> N
     assert "Vocabulary size too high (6000)" in run(*command, 6000, fails=True).splitlines()[-1]
     command.append(40)
     run(*command)
+    processing = TextProcessing.read(output)
+    pieces = (output / "pieces/test.aa").read_text(encoding="utf-8").splitlines()
+    assert [processing.encode(line, "source") for line in corpus.sentences("test")] == pieces
+    assert [processing.decode(line) for line in pieces] == corpus.sentences("test")
+    (output / "text.json").unlink()  # which earlier versions did not write
     assert run(*command).splitlines()[-1] == f"prepared already: {output}"
+    assert TextProcessing.read(output) == processing
     for language in ("aa", "bb"):
         with (raw / f"train.{language}").open("a", encoding="utf-8") as file:
             file.write("w01 w02\n")
