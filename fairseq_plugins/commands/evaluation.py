@@ -29,7 +29,9 @@ app = typer.Typer()
 
 @app.command()
 def evaluate(
-    hypotheses: Annotated[list[Path], typer.Argument(help="Detokenised translations, one file per system.")],
+    hypotheses: Annotated[
+        list[Path], typer.Argument(help="Detokenised translations, one file per system; may end in .gz.")
+    ],
     reference: Annotated[list[Path], typer.Option("--reference", help="Detokenised reference; may be repeated.")],
     metric: Annotated[
         list[str] | None,
@@ -63,9 +65,13 @@ def evaluate(
         comet=comet,
     )
     with progress_bar("test", settings.steps(len(hypotheses)), desc=settings.test, delay=2) as bar:
-        result = evaluate_files(hypotheses, reference, settings, source=source, progress=bar.update)
+        result = evaluate_files(hypotheses, reference, settings, source=source, progress=bar.update, warn=_warn)
     typer.echo(result.table())
     write_json(json_file, result.as_dict())
+
+
+def _warn(warning: str) -> None:
+    typer.echo(f"weightdistill: warning: {warning}", err=True)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from sacrebleu.metrics.ter import TER
 
 from weightdistill.errors import DistillationError
 from weightdistill.evaluation.comet import require_comet, segment_scores
+from weightdistill.evaluation.forms import require_words, tokenisation_warning
 from weightdistill.evaluation.significance import TESTS, Significance, paired_tests, resampling_seed, segment_tests
 from weightdistill.files import read_lines
 from weightdistill.terminal import text_table
@@ -154,8 +155,9 @@ def evaluate_files(
     *,
     source: str | Path | None = None,
     progress: Callable[[], object] = lambda: None,
+    warn: Callable[[str], object] = lambda warning: None,
 ) -> Evaluation:
-    """Score files of detokenised text, one sentence per line.
+    """Score files of detokenised text, one sentence per line, gzipped if their names end in .gz.
 
     Args:
         hypotheses: One file per system; the first is the baseline of the paired test.
@@ -163,10 +165,11 @@ def evaluate_files(
         settings: Metrics, their options, and the paired test.
         source: Source text, for COMET.
         progress: Called after each paired test, which takes long.
+        warn: Called with a warning about each file that looks tokenised.
 
     Raises:
-        DistillationError: A file cannot be read, or two files differ in their number of lines (both are named). Also
-            see `evaluate`.
+        DistillationError: A file cannot be read, two files differ in their number of lines (both are named), or
+            hypotheses are still subword pieces. Also see `evaluate`.
     """
     if not hypotheses or not references:
         raise DistillationError("scoring needs at least one file of hypotheses and one of references; name both")
@@ -186,6 +189,9 @@ def evaluate_files(
                 f"hypotheses and references must have the same number of lines, but {path} has {len(lines)} and "
                 f"{references[0]} has {sentences}; translate the whole set again"
             )
+        require_words(str(path), lines)
+        if warning := tokenisation_warning(str(path), lines, reference_lines[0]):
+            warn(warning)
         systems.append((str(path), lines))
     return evaluate(
         systems,
