@@ -60,6 +60,21 @@ def take_over(folder: Path, source: str, target: str, prepared: Path) -> int:
     return counts[0]
 
 
+def count(folder: Path, source: str, target: str) -> tuple[int, int]:
+    """Count the sentence pairs and the target tokens of binarised training data.
+
+    Args:
+        folder: see `take_over`.
+        source: source language.
+        target: target language.
+
+    Raises:
+        DistillationError: the folder holds no such data.
+    """
+    parts = [data_utils.load_indexed_dataset(f"{path}.{target}") for path in _prefixes(folder, source, target)]
+    return sum(map(len, parts)), int(sum(part.sizes.sum() for part in parts))
+
+
 def _prefixes(folder: Path, source: str, target: str) -> Iterator[Path]:
     """Yield the path of each part of the training data, without language and ending."""
     for language in (source, target):

@@ -14,13 +14,14 @@
 #   --beam N             beam size (default: 5)
 #   --length-penalty P   scores are divided by the length to this power (default: 1.0)
 #   --search FILE        take both from what tune.sh chose
+#   --no-vocabulary-map  predict from all words, although the model's folder has a vocabulary map
 #   --metrics "A B"      of weightdistill evaluate (default: bleu chrf)
 #   --comet FILE         checkpoint of the model for the metric comet
 #   --paper "OPTIONS"    score a second time, as a paper did, e.g. "--lowercase --tokenize moses:en --smooth none"
 source "$(dirname "$0")/common.sh"
 
 MODEL='' PREPARED='' RAW='' SOURCE='' TARGET='' OUTPUT='' TEXT='' TESTS=test BEAM=5 LENGTH_PENALTY=1.0
-SEARCH='' METRICS='bleu chrf' PAPER='' COMET=''
+SEARCH='' NO_VOCABULARY_MAP='' METRICS='bleu chrf' PAPER='' COMET=''
 options "$@"
 need --model "$MODEL"; need --prepared "$PREPARED"; need --raw "$RAW"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
@@ -49,7 +50,8 @@ read -ra metrics <<< "$METRICS"
 mkdir -p "$OUTPUT"
 for name in $TESTS; do
     weightdistill translate "$MODEL" --data "$PREPARED/data-bin" --pieces --input "$PREPARED/pieces/$name.$SOURCE" \
-        --output "$OUTPUT/$name.pieces" --beam "$BEAM" --length-penalty "$LENGTH_PENALTY"
+        --output "$OUTPUT/$name.pieces" --beam "$BEAM" --length-penalty "$LENGTH_PENALTY" \
+        ${NO_VOCABULARY_MAP:+--no-vocabulary-map}
     python -m weightdistill.text.processing decode "$TEXT" < "$OUTPUT/$name.pieces" > "$OUTPUT/$name.txt.part"
     mv "$OUTPUT/$name.txt.part" "$OUTPUT/$name.txt"
     readarray -t references < <(references "$RAW/$name.$TARGET")

@@ -14,6 +14,7 @@ from fairseq_plugins.commands.options import (
     Data,
     LengthPenalty,
     Threads,
+    UseMap,
     open_model,
     progress_bar,
     writable,
@@ -46,6 +47,7 @@ def translate(
     pieces: Annotated[
         bool, typer.Option("--pieces", help="Read and write subword pieces, with a bundle, too.")
     ] = False,
+    vocabulary_map: UseMap = True,
     data: Data = None,
     beam: Beam = 5,
     length_penalty: LengthPenalty = 1.0,
@@ -68,7 +70,7 @@ def translate(
     processing = None if text is None else TextProcessing.read(text)
     total = None if source is None else _count_lines(source)
     settings = Search(beam, length_penalty=length_penalty, batch_size=batch_tokens)
-    engine = open_model(model, data, threads)
+    engine = open_model(model, data, threads, vocabulary_map=vocabulary_map)
     with sys.stdin.buffer if source is None else source.open("rb") as file:
         chunks = line_chunks(file, "standard input" if source is None else str(source))
         if processing is None:
