@@ -29,7 +29,7 @@ class UpperCaseEngine:
 
 @pytest.fixture(autouse=True)
 def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translation, "open_model", lambda *_: UpperCaseEngine())
+    monkeypatch.setattr(translation, "open_model", lambda *_, **__: UpperCaseEngine())
     monkeypatch.setattr(translation, "source_words", lambda _: frozenset("abc"))
 
 
@@ -65,7 +65,7 @@ def test_order_and_empty_lines_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_nothing_is_written_when_a_sentence_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: Path
 ) -> None:
-    monkeypatch.setattr(translation, "open_model", lambda *_: UpperCaseEngine(loses=1))
+    monkeypatch.setattr(translation, "open_model", lambda *_, **__: UpperCaseEngine(loses=1))
     assert run(monkeypatch, "model", "--input", text, "--output", tmp_path / "out") == 2
     assert "must translate each of the 3 sentences, but translated 2" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
