@@ -108,7 +108,7 @@ def prepare(job: Job) -> Prepared:
     teacher = inspect_teachers(job.teachers, job.source, job.target, job.dictionaries or job.train_bin)
     tokens_per_pair = {name: _sampled_tokens(job, prefix, lengths[name], teacher) for name, prefix in splits.items()}
     if job.train_bin is None:
-        pairs = lengths["train"]
+        pairs = min(lengths["train"], SMOKE_PAIRS["train"]) if job.smoke else lengths["train"]
         tokens = round(pairs * tokens_per_pair["train"])
     else:
         pairs, tokens = count(job.train_bin, job.source, job.target)

@@ -94,7 +94,7 @@ def _row(work: Path, settings: Settings, method: str, preset: str | None, seeds:
         "speed": speed,
         "training_seconds": summary([sum(record["seconds"] for record in phases) for phases in records]),
         "training_updates": [[record["updates"] for record in phases] for phases in records],
-        "training_memory": max(memory) or None,
+        "training_memory": max(memory, default=0) or None,
     }
 
 
