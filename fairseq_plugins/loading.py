@@ -85,7 +85,8 @@ def require_binarised(folder: Path) -> None:
 def dictionary_folder(settings: Mapping[str, Any], name: str) -> Path:
     """Find the dictionaries of a checkpoint: in the folder that it was trained on, or beside it.
 
-    Released checkpoints name a folder of their author's, and come with their dictionaries.
+    Released checkpoints name a folder of their author's, and come with their dictionaries. A relative path may begin in
+    any folder above the checkpoint, from which it was trained.
 
     Args:
         settings: those of the checkpoint's task.
@@ -96,7 +97,7 @@ def dictionary_folder(settings: Mapping[str, Any], name: str) -> Path:
     """
     recorded = Path(str(settings.get("data") or "").split(":")[0])
     beside = Path(name).parent
-    for folder in (recorded, beside):
+    for folder in (recorded, beside, *(above / recorded for above in Path(name).absolute().parents)):
         if (settings.get("data") or folder == beside) and any(folder.glob("dict.*.txt")):
             return folder
     if settings.get("data") and recorded.is_dir():

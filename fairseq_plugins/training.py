@@ -118,26 +118,30 @@ def _same(first: str, second: str) -> bool:
 def _machine(training: Training) -> Machine:
     """This machine, and the width of the teacher; looked up only where they matter."""
     gpus, width = 0, None
-    checkpoint = (training.teacher or str(training.student or "")) if training.needs_width else ""
-    if training.needs_gpus or checkpoint:
+    if training.needs_gpus or training.needs_width:
+        sources = (training.teacher.split(",")[0].strip(), training.cache) if training.needs_width else ("", "")
         # torch, which takes memory and a second, lives in a process that ends before the training begins.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            gpus, width = process.submit(_look, checkpoint.split(",")[0].strip()).result()
+            gpus, width = process.submit(_look, *sources).result()
     return Machine.of(gpus, os.environ, width)
 
 
-def _look(path: str) -> tuple[int, int | None]:
-    """The number of GPUs, and the width of the encoder in a checkpoint, which a preset student shares."""
+def _look(teacher: str, cache: str) -> tuple[int, int | None]:
+    """The number of GPUs, and the width of the encoder of a teacher, or else of the one that made a cache."""
     import torch
 
     from weightdistill import checkpoint
+    from weightdistill.distillation.teacher_cache import TEACHER_SETTINGS, read_settings
     from weightdistill.method.layout import canonical
     from weightdistill.method.shape import TransformerShape
 
-    if not path:
-        return torch.cuda.device_count(), None
-    state = canonical(checkpoint.read(path, lazily=True)["model"])
-    return torch.cuda.device_count(), TransformerShape.of(state, 1, 1).encoder.width  # heads do not matter here
+    width = None
+    if teacher:
+        state = canonical(checkpoint.read(teacher, lazily=True)["model"])
+        width = TransformerShape.of(state, 1, 1).encoder.width  # heads do not matter here
+    elif cache:
+        width = read_settings(Path(cache) / "train").get(TEACHER_SETTINGS, {}).get("encoder_embed_dim")
+    return torch.cuda.device_count(), width
 
 
 def _record(folder: Path) -> None:

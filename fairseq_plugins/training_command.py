@@ -67,10 +67,9 @@ class Training:
             raise DistillationError(f"--preset must be one of {', '.join(STUDENTS)}, but is {self.preset}")
         if not self.data.is_dir():
             raise DistillationError(f"{self.data}: no such folder; give one of prepare.sh or fairseq-preprocess")
-        cached = self.teacher_cache is not None or "--teacher-cache" in given(self.options)
-        if self.stage == "teacher" and (self.teacher or cached):
+        if self.stage == "teacher" and (self.teacher or self.cache):
             raise DistillationError("train teacher learns from no teacher; leave out --teacher and --teacher-cache")
-        if self.stage != "teacher" and not self.teacher and (self.stage == "phase1" or not cached):
+        if self.stage != "teacher" and not self.teacher and (self.stage == "phase1" or not self.cache):
             raise DistillationError(f"train {self.stage} needs a teacher; give its checkpoint with --teacher")
         if (self.stage == "phase2") != (self.student is not None):
             raise DistillationError(
@@ -100,8 +99,13 @@ class Training:
         )
 
     @property
+    def cache(self) -> str:
+        """Folder of the teacher's predictions, named by itself or among the options; empty for none."""
+        return str(self.teacher_cache or _values(self.options).teacher_cache)
+
+    @property
     def needs_width(self) -> bool:
-        """Whether the learning rate depends on the width of the teacher's checkpoint."""
+        """Whether the learning rate depends on the width of the teacher, which its checkpoint or cache says."""
         return self.stage != "teacher" and "--lr" not in given(self.options)
 
     @property
@@ -280,6 +284,7 @@ def _values(options: Sequence[str]) -> Namespace:
     parser.add_argument("--update-freq", default="1")
     parser.add_argument("--lr", "--learning-rate")
     parser.add_argument("--arch", "-a", default="")
+    parser.add_argument("--teacher-cache", default="")
     parser.add_argument("--target-lang", "-t")
     return parser.parse_known_args(options)[0]
 

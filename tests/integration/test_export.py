@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from commands import GREEDY, PLUGIN, TO_DECODE, Corpus, MakeOnce, Training, fork, hypotheses, run, start, weights_of
+from fairseq.data import Dictionary
 from fairseq.sequence_generator import SequenceGenerator
 from safetensors.torch import load_file
 
@@ -240,3 +241,18 @@ def test_a_distilled_corpus_is_the_teachers_translations_even_after_a_kill(
     words.write_text(words.read_text(encoding="utf-8").replace("w", "v", 1), encoding="utf-8")
     printed = fork(*command, "--output", tmp_path / "other", "--data", tmp_path / "data", fails=True)
     assert ("lacks the word 'v" if engine == "ctranslate2" else "target dictionary of teacher") in printed
+
+
+def test_data_that_a_checkpoint_names_from_a_folder_above_it_is_found_from_everywhere(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(data, tmp_path / "run/prepared/data-bin")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    state = {"cfg": {"task": {"_name": "translation", "data": "prepared/data-bin"}}}
+    task = translation_task(state, None, "../run/phase1/wd/checkpoint_best.pt")
+    assert len(task.target_dictionary) == len(Dictionary.load(str(data / "dict.bb.txt")))
+    with pytest.raises(
+        DistillationError, match=r"data folder prepared/data-bin of .* does not exist, .* give .* --data"
+    ):
+        translation_task(state, None, "last.pt")

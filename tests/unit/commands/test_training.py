@@ -310,6 +310,29 @@ def test_two_trainings_in_one_folder_wait_for_each_other(monkeypatch, capsys, da
     assert capsys.readouterr().out.startswith(f"waiting for the training that is running in {save}\n")
 
 
+def test_a_cache_alone_says_the_teachers_width(monkeypatch, capsys, data, tmp_path):
+    (tmp_path / "cache/train").mkdir(parents=True)
+    described = {"format": 1, "teacher_settings": {"encoder_embed_dim": 256}}
+    (tmp_path / "cache/train/cache.json").write_text(json.dumps(described))
+    words = [
+        "train",
+        "student",
+        data,
+        "--output",
+        tmp_path / "save",
+        "--teacher-cache",
+        tmp_path / "cache",
+        "--",
+        "--cpu",
+    ]
+    monkeypatch.setattr(sys, "argv", ["weightdistill", *map(str, words)])
+    monkeypatch.setenv("LAUNCHER", "false")
+    monkeypatch.setenv("NODES", "2")
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "learning rate 0.0014" in capsys.readouterr().out
+
+
 def test_a_training_keeps_big_tensors_and_finds_the_interpreters_commands(monkeypatch, data, tmp_path):
     monkeypatch.setenv("MALLOC_TOP_PAD_", "5")
     names = ["MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_", "PATH"]
