@@ -11,12 +11,13 @@
 #   --sentences N      decode the first N sentences (default: 200)
 #   --repetitions N    measurements of each model (default: 3)
 #   --threads N        CPU threads (default: 1)
+#   --vocabulary-map FILE  time CTranslate2 models without and with this map
 #   -- MODEL_DIR...    folders that each hold model.pt and ctranslate2/ (weightdistill export)
 #
 # Run it on an otherwise idle machine.
 source "$(dirname "$0")/common.sh"
 
-INPUT='' DATA='' OUTPUT='' BEAM=4 BATCHES='1 64' SENTENCES=200 REPETITIONS=3 THREADS=1
+INPUT='' DATA='' OUTPUT='' BEAM=4 BATCHES='1 64' SENTENCES=200 REPETITIONS=3 THREADS=1 VOCABULARY_MAP=''
 options "$@"
 need --input "$INPUT"; need --data "$DATA"; need --output "$OUTPUT"
 [[ ${#REST[@]} -gt 0 ]] || die "no models; name their folders after --"
@@ -29,4 +30,5 @@ mkdir -p "$OUTPUT"
 visible=${CUDA_VISIBLE_DEVICES-0}
 export CUDA_VISIBLE_DEVICES=${visible%%,*}
 weightdistill benchmark "${REST[@]/%//model.pt}" "${arguments[@]}" --json "$OUTPUT/fairseq.json"
-weightdistill benchmark "${REST[@]/%//ctranslate2}" "${arguments[@]}" --json "$OUTPUT/ctranslate2.json"
+weightdistill benchmark "${REST[@]/%//ctranslate2}" "${arguments[@]}" ${VOCABULARY_MAP:+--vocabulary-map "$VOCABULARY_MAP"} \
+    --json "$OUTPUT/ctranslate2.json"

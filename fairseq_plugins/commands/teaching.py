@@ -81,7 +81,7 @@ def distill(
         shards=shards,
         only=only,
     )
-    engine = open_model(model, data, threads, same_words=True)
+    engine = open_model(model, data, threads, same_words=True, vocabulary_map=False)
     with progress_bar("sentence", len(distillation)) as bar:
         distillation.decode(engine, bar.update)
     if only is None:

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Measure how much a vocabulary map speeds up decoding at the paper's base shape: random models, 32,000 joint pieces, 25 pieces
+# of output, beam 4, batches of 1 and 32, one CPU thread. Source sentences and map come from Tatoeba German-English. Writes
+# results/speed-base-tiny.json. Takes about five minutes on a CPU core, which should be idle otherwise.
+#
+#   experiments/vocabulary-map/speed.sh --work DIR [--shape NAME] [--student NAME]
+#
+#   --work DIR      receives text, pieces and map; finished output is kept
+#   --shape NAME    shape of the teacher: base, big or deep (default: base)
+#   --student NAME  tiny or small (default: tiny)
+#
+# TATOEBA_DIR names a local copy of the text. The map needs eflomal: pip install eflomal.
+source "$(dirname "$0")/../../scripts/common.sh"
+
+WORK='' SHAPE=base STUDENT=tiny
+options "$@"
+need --work "$WORK"
+HERE=$(cd "$(dirname "$0")" && pwd)
+export OMP_NUM_THREADS=1
+
+[[ -e $WORK/raw/train.de ]] || "$ROOT/experiments/tatoeba-de-en/download.sh" --output "$WORK/raw"
+"$ROOT/scripts/prepare.sh" --raw "$WORK/raw" --source de --target en --output "$WORK/prepared" --vocab-size 32000
+[[ -e $WORK/vmap.txt ]] || weightdistill vocabulary-map --source "$WORK/prepared/pieces/train.de" \
+    --target "$WORK/prepared/pieces/train.en" --output "$WORK/vmap.txt"
+# Tatoeba's sentences are short: the test set as 32 sentences of 25 pieces.
+tr '\n' ' ' < "$WORK/prepared/pieces/test.de" | xargs -d ' ' -n 25 | head -32 > "$WORK/sentences.de"
+weightdistill benchmark --shape "$SHAPE" --student "$STUDENT" --data "$WORK/prepared/data-bin" --input "$WORK/sentences.de" \
+    --vocabulary-map "$WORK/vmap.txt" --output-length 25 --beam 4 --batch-size 1 --batch-size 32 --repetitions 3 --threads 1 \
+    --json "$HERE/results/speed-$SHAPE-$STUDENT.json"
