@@ -10,7 +10,7 @@ from fairseq.search import Sampling as SamplingStrategy
 from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_plugins import teachers
-from fairseq_plugins.loading import load_model, translation_task
+from fairseq_plugins.loading import load_model, require_binarised, translation_task
 from weightdistill import checkpoint
 from weightdistill.decoding.engines import (
     LONGEST_OUTPUT,
@@ -58,10 +58,13 @@ class FairseqEngine:
             sampling = settings.sampling
             method: dict[str, Any] = {"beam_size": settings.beam}
             if sampling is not None:
-                if sampling.top_k > len(target):
-                    raise DistillationError(
-                        f"sampling top k must be at most the vocabulary's size ({len(target)}), but is {sampling.top_k}"
-                    )
+                # fairseq has at most as many samples as pieces that it can choose
+                limits = (("samples", sampling.samples, len(target) - 1), ("top k", sampling.top_k, len(target)))
+                for field, value, most in limits:
+                    if value > most:
+                        raise DistillationError(
+                            f"{field} must be at most {most} with a vocabulary of {len(target)}, but is {value}"
+                        )
                 method = {
                     "beam_size": sampling.samples,
                     "temperature": sampling.temperature,
@@ -111,16 +114,17 @@ def require_words(model: Path, data: Path) -> None:
     Raises:
         DistillationError: one of both lacks a word, which is named; or the folder has no dictionaries.
     """
+    require_binarised(data)
     languages = data_utils.infer_language_pair(str(data))
     files = [data / f"dict.{language}.txt" for language in languages]
     if None in languages or not all(map(Path.is_file, files)):
         raise DistillationError(f"{data} holds no data of two languages with their dictionaries; give another --data")
     dictionaries = [Dictionary.load(str(file)) for file in files]
     if not model.is_dir():
-        teacher = teachers.read(str(model))
+        translator = teachers.describe(checkpoint.read(model), str(model))
         # a generated student has the words of its teacher, which training checked
-        if "encoder.embed_tokens.weight" in teacher.raw_state:
-            teacher.require_dictionaries(*dictionaries)
+        if "encoder.embed_tokens.weight" in translator.raw_state:
+            translator.require_dictionaries(*dictionaries)
         return
     for side, file, dictionary in zip(("source", "target"), files, dictionaries, strict=True):
         model_words = {word for word in vocabulary(model, side) if not word.startswith("madeupword")}

@@ -73,8 +73,10 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise DistillationError(f"samples must be at least 1, but is {self.samples}")
-        if self.top_k < 0:
-            raise DistillationError(f"sampling top k must be 0 or more, but is {self.top_k}; give 0 for all pieces")
+        if self.top_k < 0 or self.top_k == 1:
+            raise DistillationError(
+                f"sampling top k must be 0 or at least 2, but is {self.top_k}; give 0 to sample among all pieces"
+            )
         if not 0 < self.temperature < math.inf:
             raise DistillationError(f"sampling temperature must be positive and finite, but is {self.temperature}")
         if not 0 <= self.seed < SEEDS:
