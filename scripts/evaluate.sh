@@ -32,7 +32,7 @@ if [[ -z $TEXT ]]; then
     TEXT=$PREPARED/text.json
     [[ -e $TEXT ]] || die "$TEXT: no such file; run prepare.sh again, which adds it, or name another with --text"
 fi
-python -m weightdistill.text.processing files "$TEXT" > /dev/null || exit
+python -m weightdistill.text.processing files "$TEXT" "$SOURCE" "$TARGET" > /dev/null || exit
 for name in $TESTS; do
     [[ -s $PREPARED/pieces/$name.$SOURCE ]] \
         || die "$PREPARED/pieces/$name.$SOURCE: missing or empty; prepare.sh makes it of each set in its --tests"

@@ -36,7 +36,7 @@ processing() { python -m weightdistill.text.processing "$@"; }
 # Bad input is refused here, by file and line, before anything is built on it.
 inputs=()
 if [[ -n $TEXT ]]; then
-    text_files=$(processing files "$TEXT") || exit
+    text_files=$(processing files "$TEXT" "$SOURCE" "$TARGET") || exit
     readarray -t inputs <<< "$text_files"
 fi
 dictionaries=${DICTIONARIES:-$TRAIN_BIN}

@@ -4,7 +4,7 @@
     python -m weightdistill.text.processing decode TEXT.JSON [--workers N] < PIECES > TEXT
     python -m weightdistill.text.processing describe FOLDER SOURCE TARGET MODEL     writes a TEXT.JSON for MODEL alone
     python -m weightdistill.text.processing copy TEXT.JSON FOLDER                   copies it and the files it names
-    python -m weightdistill.text.processing files TEXT.JSON                         lists it and the files it names
+    python -m weightdistill.text.processing files TEXT.JSON SOURCE TARGET           lists it and the files it names
 
 TEXT.JSON may be its folder. Every line of the input is a line of the output, whatever characters it holds.
 Knows nothing about models or fairseq.
@@ -186,6 +186,25 @@ class TextProcessing:
             text = step(one_blank(text))
         return one_blank(text)
 
+    def require_direction(self, source: str, target: str) -> None:
+        """Refuse the opposite direction.
+
+        Other codes may differ, such as `zh` and `zh-CN`.
+
+        Args:
+            source: Code of the source language.
+            target: Code of the target language.
+
+        Raises:
+            DistillationError: The languages are those of the description in the opposite order.
+        """
+        languages = self.source.language, self.target.language
+        if (target, source) == languages != (source, target):
+            raise DistillationError(
+                f"the text processing is for {languages[0]} to {languages[1]}, but source and target are {source} and "
+                f"{target}; exchange them, or give another text.json"
+            )
+
     @property
     def files(self) -> list[Path]:
         """The files that both sides need, each once."""
@@ -271,9 +290,10 @@ def main(arguments: list[str]) -> None:
                 TextProcessing(*sides).write(folder)
             case ["copy", path, folder]:
                 TextProcessing.read(path).write(folder)
-            case ["files", path]:
-                description = Path(path) / NAME if Path(path).is_dir() else Path(path)
-                print(description, *TextProcessing.read(path).files, sep="\n")
+            case ["files", path, source, target]:
+                processing = TextProcessing.read(path)
+                processing.require_direction(source, target)
+                print(Path(path) / NAME if Path(path).is_dir() else path, *processing.files, sep="\n")
             case _:
                 sys.exit(__doc__)
     except DistillationError as error:

@@ -183,6 +183,15 @@ def test_what_is_written_reads_the_same(folder: Path, form: str, tmp_path: Path)
     assert TextProcessing.read(moved) == read
 
 
+def test_the_opposite_direction_is_refused() -> None:
+    processing = both("zh", "en")
+    processing.require_direction("zh", "en")
+    processing.require_direction("zh-CN", "en")
+    both("en", "en").require_direction("en", "en")
+    with pytest.raises(DistillationError, match="is for zh to en, but source and target are en and zh; exchange them"):
+        processing.require_direction("en", "zh")
+
+
 def test_files_of_one_name_are_kept_apart(folder: Path, tmp_path: Path) -> None:
     for name, model in (("a", "codes"), ("b", "spm.model")):
         (tmp_path / name).mkdir()
