@@ -1,7 +1,7 @@
 """Checks teachers before hours are spent on their students: from their files alone, and by what they translate."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +9,12 @@ from fairseq.data import Dictionary
 
 from fairseq_plugins import teachers
 from fairseq_plugins.teachers import Teacher
+from weightdistill.decoding.engines import Engine, Search, translate
+from weightdistill.decoding.translation import CHUNK
 from weightdistill.errors import DistillationError
+from weightdistill.evaluation.scores import MetricScore, Settings, evaluate
 from weightdistill.method.shape import TransformerShape
+from weightdistill.text.processing import TextProcessing
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,54 @@ def require_sane(score: float, floor: float, teacher: str, *, force: bool = Fals
         "had another subword model, tokenisation or casing, (2) source and target language are swapped, or (3) the "
         "dictionaries are not its own, or in another order; correct that, or go on with --force"
     )
+
+
+def score_translations(
+    engine: Engine,
+    processing: TextProcessing,
+    sources: Sequence[str],
+    references: Sequence[str],
+    search: Search,
+    progress: Callable[[int], object] = lambda sentences: None,
+) -> MetricScore:
+    """Translate raw text, and score the translations by BLEU.
+
+    Args:
+        engine: the model.
+        processing: how text becomes its pieces, and its pieces text.
+        sources: source sentences.
+        references: their translations.
+        search: settings of the search.
+        progress: called with the number of sentences that were translated since the last call.
+
+    Raises:
+        DistillationError: the numbers of sentences differ, or the model cannot translate one of them.
+    """
+    require_aligned(sources, references)
+    translations: list[str] = []
+    for start in range(0, len(sources), CHUNK):
+        pieces = [processing.encode(line, "source").split() for line in sources[start : start + CHUNK]]
+        translations += (processing.decode(" ".join(output)) for output in translate(engine, pieces, search))
+        progress(len(pieces))
+    evaluation = evaluate([(engine.name, translations)], [references], Settings(metrics=("bleu",)))
+    return evaluation.systems[0].metrics["bleu"]
+
+
+def require_aligned(sources: Sequence[str], references: Sequence[str]) -> None:
+    """Check that there is a reference for each source sentence.
+
+    Args:
+        sources: source sentences.
+        references: their translations.
+
+    Raises:
+        DistillationError: their numbers differ, or there are none.
+    """
+    if len(sources) != len(references) or not sources:
+        raise DistillationError(
+            f"--source and --reference must have a line for each sentence, but have {len(sources)} and "
+            f"{len(references)} lines; give both sides of one validation set"
+        )
 
 
 def _parameters(teacher: Teacher) -> int:

@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 import fairseq_plugins
-from fairseq_plugins.commands import distil, evaluation, experiments, models, teaching, text, training, translation
+from fairseq_plugins.commands import (
+    distil,
+    evaluation,
+    experiments,
+    models,
+    teacher_check,
+    teaching,
+    text,
+    training,
+    translation,
+)
 from fairseq_plugins.commands.options import quiet_fairseq
 from fairseq_plugins.errors import one_line
 from weightdistill.errors import DistillationError
@@ -23,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for subject in (distil, training, models, translation, teaching, text, evaluation, experiments):
+for subject in (distil, training, models, translation, teacher_check, teaching, text, evaluation, experiments):
     app.add_typer(subject.app)
 
 

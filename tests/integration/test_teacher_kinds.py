@@ -1,11 +1,14 @@
 """Models that cannot be teachers are refused when they are read, in one line that says what they are."""
 
+import json
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commands import Corpus, fork
 
 from fairseq_plugins import teachers
 from fairseq_plugins.teacher_check import inspect_teachers, require_sane
@@ -105,3 +108,47 @@ def test_an_absurd_score_stops_unless_forced(score: float) -> None:
         require_sane(score, 5, "teacher.pt")
     require_sane(score, 5, "teacher.pt", force=True)
     require_sane(5, 5, "teacher.pt")
+
+
+@pytest.fixture
+def check(corpus: Corpus, tmp_path: Path) -> Callable[..., str]:
+    """Runs the check on the validation set, whose words are the pieces."""
+    sides = {side: {"language": language} for side, language in (("source", "aa"), ("target", "bb"))}
+    files.write_json(tmp_path / "text.json", {"version": 1, **sides})
+    text = ["--text", tmp_path / "text.json", "--beam", 1]
+    valid = ["--source", corpus.pieces / "valid.aa", "--reference", corpus.pieces / "valid.bb"]
+    return lambda *arguments, **how: fork("weightdistill", "check-teacher", *text, *valid, *arguments, **how)
+
+
+def test_each_teacher_is_scored_by_the_engine_of_its_format(
+    check: Callable[..., str], teacher: Path, second_teacher: Path, tmp_path: Path
+) -> None:
+    fork("weightdistill", "export", teacher, "--output", tmp_path / "plain.pt", "--ctranslate2", tmp_path / "plain.ct2")
+    scores = tmp_path / "scores.json"
+    models = [teacher, second_teacher, tmp_path / "plain.ct2"]
+    printed = check(*models, "--least-bleu", 0, "--json", scores)
+    assert "aa-bb" in printed and all(f"{model}: " in printed for model in models)
+    bleu = [system["bleu"]["score"] for system in json.loads(scores.read_text(encoding="utf-8"))["systems"]]
+    assert bleu[0] == pytest.approx(bleu[2], abs=1e-6)
+    assert len(bleu) == 3
+
+
+def test_a_teacher_below_the_floor_stops_after_its_score_is_shown(
+    check: Callable[..., str], teacher: Path, tmp_path: Path
+) -> None:
+    printed = check(teacher, "--least-bleu", 101, "--json", tmp_path / "scores.json", fails=True)
+    assert f"{teacher}: " in printed and (tmp_path / "scores.json").is_file()
+    assert "below the floor of 101; usually (1)" in printed.splitlines()[-1]
+    check(teacher, "--least-bleu", 101, "--force")
+
+
+def test_what_cannot_be_right_stops_before_decoding(
+    check: Callable[..., str], corpus: Corpus, teacher: Path, tmp_path: Path
+) -> None:
+    printed = check(teacher, "--reference", corpus.pieces / "train.bb", fails=True)
+    assert "--source and --reference must have a line for each sentence, but have 24 and 300 lines" in printed
+    state = checkpoint.read(teacher)
+    state["cfg"]["task"]["source_lang"], state["cfg"]["task"]["target_lang"] = "bb", "aa"
+    checkpoint.write(state, tmp_path / "opposite.pt")
+    printed = check(tmp_path / "opposite.pt", fails=True)
+    assert "translates bb-aa, but aa-bb is asked for" in printed and "BLEU" not in printed
