@@ -17,6 +17,7 @@ import yaml
 from fairseq_plugins.binarised import count
 from fairseq_plugins.teacher_check import TeacherDescription, inspect_teachers
 from weightdistill import files
+from weightdistill.decoding.vocabulary_map import aligner
 from weightdistill.errors import DistillationError
 from weightdistill.experiment.schedule import Schedule
 from weightdistill.installation import resources
@@ -90,6 +91,7 @@ class Prepared:
             f"teacher: {encoder.layers}-{decoder.layers} layers, width {encoder.width}-{decoder.width}, "
             f"{self.teacher.parameters:,} parameters\n"
             f"text: {self.pairs:,} sentence pairs, about {self.tokens:,} target tokens"
+            + ("" if aligner() else "\nno vocabulary map, which takes an aligner: pip install eflomal")
         )
 
 
@@ -203,7 +205,7 @@ def _settings(
         "size": {"pairs": pairs, "tokens": tokens},
         **{f"{stage}_options": options for stage, options in stages.items()},
         "gpus": job.gpus,
-        "bundle": {"method": "wd", "quantization": job.quantization},
+        "bundle": {"method": "wd", "quantization": job.quantization, "vocabulary_map": aligner() is not None},
         **(
             {
                 "corpora": {

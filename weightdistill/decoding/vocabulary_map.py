@@ -117,6 +117,11 @@ def make_map(source: Path, target: Path, settings: MapSettings) -> tuple[Vocabul
     return vocabulary_map, coverage(vocabulary_map, held_out)
 
 
+def aligner() -> str | None:
+    """Find eflomal's program: its path, or None where it is not installed."""
+    return shutil.which(ALIGNER, path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")]))
+
+
 def align(pairs: Sequence[tuple[Pieces, Pieces]]) -> Iterator[set[tuple[int, int]]]:
     """Align sentence pairs by eflomal in both directions.
 
@@ -129,8 +134,7 @@ def align(pairs: Sequence[tuple[Pieces, Pieces]]) -> Iterator[set[tuple[int, int
     Raises:
         DistillationError: eflomal is not installed, or fails.
     """
-    places = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    if (program := shutil.which(ALIGNER, path=places)) is None:
+    if (program := aligner()) is None:
         raise DistillationError(
             "a vocabulary map needs the aligner eflomal, which is not installed; run `pip install eflomal` (it needs a "
             "C compiler)"
