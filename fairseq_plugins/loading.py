@@ -68,7 +68,7 @@ def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> 
 
 
 def require_binarised(folder: Path) -> None:
-    """Check that a data folder is not one of `weightdistill distill`, which writes text.
+    """Check that a data folder is not one of `weightdistill translate-corpus`, which writes text.
 
     Raises:
         DistillationError: it is.
@@ -77,7 +77,7 @@ def require_binarised(folder: Path) -> None:
         made = folder / "data-bin"
         remedy = "binarise it with fairseq-preprocess or scripts/translate.sh, and give the folder that this makes"
         raise DistillationError(
-            f"{folder} must hold binarised data, but holds text of weightdistill distill; "
+            f"{folder} must hold binarised data, but holds text of weightdistill translate-corpus; "
             + (f"give {made}" if made.is_dir() else remedy)
         )
 

@@ -68,7 +68,7 @@ if [[ ! -e $OUTPUT/options.txt ]]; then  # several machines may come to this at 
     echo "$described" > "$OUTPUT/options.txt.$HOSTNAME.$$"
     mv "$OUTPUT/options.txt.$HOSTNAME.$$" "$OUTPUT/options.txt"
 fi
-weightdistill distill "$MODEL" --data "$PREPARED/data-bin" --source "$PREPARED/pieces/train.$SOURCE" \
+weightdistill translate-corpus "$MODEL" --data "$PREPARED/data-bin" --source "$PREPARED/pieces/train.$SOURCE" \
     --reference "$PREPARED/pieces/train.$TARGET" --output "$OUTPUT" --shards "$SHARDS" ${ONLY:+--only "$ONLY"} \
     --beam "$BEAM" --length-penalty "$LENGTH_PENALTY" --n-best "$N_BEST" --select "$SELECT" --max-ratio "$MAX_RATIO" \
     --real "$REAL" --distilled "$DISTILLED" --batch-tokens "$BATCH_TOKENS" --threads "${OMP_NUM_THREADS:-$THREADS}" \

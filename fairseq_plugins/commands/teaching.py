@@ -20,7 +20,7 @@ app = typer.Typer()
 
 
 @app.command()
-def distill(
+def translate_corpus(
     model: Annotated[Path, typer.Argument(help="The teacher: a CTranslate2 folder (fast) or a fairseq checkpoint.")],
     source: Annotated[Path, typer.Option("--source", help="Training sources in pieces, one sentence per line.")],
     output: Annotated[Path, typer.Option("--output", help="Receives shards/, source, target and distilled.json.")],

@@ -216,7 +216,7 @@ def test_a_distilled_corpus_is_the_teachers_translations_even_after_a_kill(
     with pytest.raises(DistillationError, match=r"at most 1023 pieces for .*, but one has 1024"):
         opened.search([["w1"] * 1024], Search(beam=1))
     command = [
-        *("weightdistill", "distill", model, "--data", corpus.data, "--source", corpus.pieces / "train.aa"),
+        *("weightdistill", "translate-corpus", model, "--data", corpus.data, "--source", corpus.pieces / "train.aa"),
         *("--reference", corpus.pieces / "train.bb", "--output", tmp_path / "out", "--shards", 3, "--threads", 1),
         *("--beam", 3, "--n-best", 3, "--select", "chrf"),
     ]

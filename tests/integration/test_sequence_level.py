@@ -41,7 +41,15 @@ def both_sides(folder: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("engine", ["ctranslate2", "model.pt"])
 def test_samples_are_the_same_after_a_kill(corpus: Corpus, engines: Path, tmp_path: Path, engine: str) -> None:
     command = [
-        *("weightdistill", "distill", engines / engine, "--data", corpus.data, "--source", corpus.pieces / "train.aa"),
+        *(
+            "weightdistill",
+            "translate-corpus",
+            engines / engine,
+            "--data",
+            corpus.data,
+            "--source",
+            corpus.pieces / "train.aa",
+        ),
         *("--shards", 12, "--threads", 1, "--samples", 2, "--sampling-top-k", 3, "--sampling-temperature", 2),
     ]
     shards = tmp_path / "out" / "shards"
@@ -83,7 +91,7 @@ def test_samples_are_as_frequent_as_the_model_says(corpus: Corpus, engines: Path
 
 
 def test_settings_of_sampling_are_refused_without_it(corpus: Corpus, engines: Path, tmp_path: Path) -> None:
-    command = ["weightdistill", "distill", engines / "model.pt", "--source", corpus.pieces / "train.aa"]
+    command = ["weightdistill", "translate-corpus", engines / "model.pt", "--source", corpus.pieces / "train.aa"]
     printed = fork(*command, "--output", tmp_path / "out", "--sampling-temperature", 2, fails=True)
     assert "--sampling-top-k, --sampling-temperature and --seed need sampling; give --samples" in printed
     printed = fork(*command, "--output", tmp_path / "out", "--samples", 2, "--sampling-top-k", 999, fails=True)
@@ -131,14 +139,16 @@ def test_further_sources_become_part_of_the_data_folder(
     options = ("--student-preset", "tiny", "--teacher-cache", tmp_path / "c", "--max-update", 1, "--disable-validation")
     fork(*phase1(output / "data-bin", tmp_path / "save", teacher, *options))
     # the folder above is text
-    message = f"{output} must hold binarised data, but holds text of weightdistill distill; give {output}/data-bin"
+    message = (
+        f"{output} must hold binarised data, but holds text of weightdistill translate-corpus; give {output}/data-bin"
+    )
     assert message in fork(*phase1(output, tmp_path / "text", teacher, *options), fails=True)
     assert message in fork("weightdistill", "cache-teacher", teacher, "--data", output, "--output", "c", fails=True)
 
 
 def test_distill_says_how_its_text_becomes_a_data_folder(corpus: Corpus, engines: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    command = ["weightdistill", "distill", engines / "ctranslate2", "--source", corpus.pieces / "valid.aa"]
+    command = ["weightdistill", "translate-corpus", engines / "ctranslate2", "--source", corpus.pieces / "valid.aa"]
     command += ["--data", corpus.data, "--output", output, "--shards", 1]
     last = fork(*command).splitlines()[-1]
     assert last.startswith("next: ") and last.endswith(" (scripts/translate.sh does all this)")

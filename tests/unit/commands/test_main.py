@@ -16,7 +16,7 @@ from weightdistill.errors import DistillationError
 COMMANDS = [
     "train",
     *("export", "inspect", "translate"),
-    *("distill", "cache-teacher"),
+    *("translate-corpus", "cache-teacher", "check-teacher"),
     *("clean", "read-tmx", "read-ldc", "read-sgm", "write-sgm"),
     *("evaluate", "benchmark", "benchmark-training", "vocabulary-map"),
     *("plan", "plugin", "train", "distil"),
@@ -186,7 +186,7 @@ def test_distill_writes_the_corpus_and_sums_it_up(
     monkeypatch.setattr(teaching, "open_model", lambda *_, **__: UpperCaseEngine())
     model, output = tmp_path / "model.pt", tmp_path / "out"
     model.touch()
-    command = ["distill", model, "--source", text, "--output", output, "--shards", 2]
+    command = ["translate-corpus", model, "--source", text, "--output", output, "--shards", 2]
     assert run(monkeypatch, *command, "--only", 1) == 0
     assert capsys.readouterr().out == f"wrote {output}/shards/1-of-2.jsonl\n"
     assert run(monkeypatch, *command) == 0
