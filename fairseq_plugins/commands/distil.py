@@ -31,6 +31,7 @@ def distil(
         typer.Option(help="Prefix of a test set, or NAME=PREFIX; may be repeated.", rich_help_panel=_TEACHER),
     ],
     output: Annotated[Path, typer.Option(help="Folder that receives everything.", rich_help_panel=_RUN)],
+    snakemake: Annotated[list[str] | None, typer.Argument(help="Options of Snakemake, after --.")] = None,
     train: Annotated[
         Path | None,
         typer.Option(
@@ -178,9 +179,12 @@ def distil(
     typer.echo(plan(read(configs), Machine.chosen(None, gpus)).table())
     options = ["--configfile", *(str(path.resolve()) for path in configs), "--cores", str(cores or os.cpu_count())]
     options += ["--resources", f"gpu={gpus}"] if gpus else []
-    options += ["--dry-run"] if dry_run else []
-    if code := launch(output, options):
-        raise DistillationError(f"a stage failed ({code}); its log in {output / 'logs'} says why")
-    if not dry_run:
-        typer.echo((output / "results" / "table.md").read_text(encoding="utf-8"))
+    options += [*(["--dry-run"] if dry_run else []), *(snakemake or [])]
+    if launch(output, options):
+        log = max((output / "logs").glob("*.log"), key=lambda path: path.stat().st_mtime, default=output / "logs")
+        reason = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2] if log.is_file() else ""
+        raise DistillationError(f"a stage failed{reason and f': {reason}'}; see {log}")
+    table = output / "results" / "table.md"
+    if not dry_run and table.exists():
+        typer.echo(table.read_text(encoding="utf-8"))
         typer.echo(f"{output / 'model'} is ready: weightdistill translate {output / 'model'} < TEXT > TRANSLATION")

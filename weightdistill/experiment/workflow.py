@@ -140,8 +140,10 @@ def preparation_options(settings: Settings) -> str:
     text = settings.text
     if not text.processing:
         return f"--vocab-size {settings.vocabulary}"
-    given = {"text": text.processing, "dictionaries": text.dictionaries, "train-bin": text.train_bin}
-    return " ".join(f"--{name} {shlex.quote(value)}" for name, value in given.items() if value)
+    given = {"text": text.processing, "dictionaries": text.dictionaries}
+    if text.train_bin:  # which has its dictionaries with it
+        given = {"text": text.processing, "train-bin": text.train_bin}
+    return " ".join(f"--{name} {shlex.quote(value)}" for name, value in given.items())
 
 
 def training_options(settings: Settings, method: str, stage: str, experiment: Path) -> str:
