@@ -5,35 +5,42 @@ hold the same weights.
 """
 
 import contextlib
-import logging
-import re
+import json
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from fairseq import utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 from omegaconf import OmegaConf
-from tqdm import tqdm
+from safetensors import SafetensorError
+from torch import Tensor
 
-from fairseq_plugins.loading import TASK_SETTINGS, load_model, random_batches, translation_task
+from fairseq_plugins.export_places import (
+    CTRANSLATE2,
+    RECORD,
+    SAFETENSORS,
+    replace_folder,
+    require_replaceable,
+    require_separate,
+    write_record,
+)
+from fairseq_plugins.export_proof import Candidate, fairseq_logits, prove
+from fairseq_plugins.loading import TASK_SETTINGS, load_model, translation_task
 from fairseq_plugins.models.generated_transformer import GeneratedTransformerModel
 from fairseq_plugins.teacher_kinds import complete
 from weightdistill import __version__, checkpoint, files
 from weightdistill.errors import DistillationError
 
-logger = logging.getLogger(__name__)
-
-TOLERANCE = 1e-5
-"""Largest difference of a logit, in float32, that an export may show."""
-
-_CTRANSLATE2_FILE = re.compile(r"model\.bin|config\.json|\w*vocabulary\.(json|txt)")
+QUANTIZATIONS = (
+    *("int8", "int8_float32", "int8_float16", "int8_bfloat16"),
+    *("int16", "float16", "bfloat16", "float32"),
+)
+"""Number formats of a CTranslate2 model."""
 # Settings of the plugin, which mean nothing to the exported model.
 _PLUGIN_SETTINGS = (
     *("generator", "teacher", "student_", "cpu_bf16", "distillation_weight", "temperature"),
@@ -67,31 +74,39 @@ def export(
     quantization: str | None = None,
     safetensors: Path | None = None,
     teacher: Path | None = None,
+    force: bool = False,
 ) -> ExportReport:
-    """Write a trained student as a plain fairseq `transformer`, and optionally in two more formats.
+    """Write a trained student as a plain fairseq `transformer`, and optionally in more formats.
 
     Args:
         source: checkpoint of phase 1, or of any `transformer`.
         output: the plain checkpoint.
         data: folder of fairseq-preprocess with the dictionaries and `subset`; default: the one that the student was
             trained on.
-        subset: split whose batches both models must agree on.
+        subset: split whose batches all models must agree on.
         batches: number of batches, of at most 4,096 tokens.
-        ctranslate2: folder for a CTranslate2 model; replaced when it exists.
-        quantization: its number format, e.g. `int8`; default float32.
+        ctranslate2: folder for a CTranslate2 model.
+        quantization: its number format, one of QUANTIZATIONS; default float32.
         safetensors: file for the weights alone.
         teacher: where the teacher of a phase-1 checkpoint is now; default: where it was.
+        force: replace exports of another checkpoint, and files that do not say where they come from.
 
     Returns:
         What was written, and how far the logits differed.
 
     Raises:
-        DistillationError: unreadable input, unwritable output, a model that CTranslate2 cannot hold, or logits that
-            differ by more than TOLERANCE. Nothing is written then.
+        DistillationError: unreadable input, unwritable output, a place that holds an export of another checkpoint, a
+            model that a format cannot hold, or logits that differ. Nothing is written then.
     """
-    _require_places(source, output, ctranslate2, safetensors)
+    paths = {"--output": output, SAFETENSORS: safetensors}
+    folders = {CTRANSLATE2: ctranslate2}
+    require_separate(source, paths, folders)
+    _require_quantization(quantization)
     name = str(source)
     state = checkpoint.read(source)
+    record = _provenance(state, source)
+    if not force:
+        require_replaceable(source, record["source_sha256"], paths, folders)
     task = translation_task(state, data, name)
     driven = load_model(checkpoint.model_config(state), state["model"], task, name, teacher)
     config = _plain_config(state, task)
@@ -107,38 +122,30 @@ def export(
             {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0},
         ],
         "task_state": {},
-        "extra_state": {"epoch": 1, "weightdistill": _provenance(state, source)},
+        "extra_state": {"epoch": 1, RECORD: record},
         "last_optimizer_state": None,
     }
     with files.writing(output) as temporary, contextlib.ExitStack() as stack:
         checkpoint.serialise(content, temporary)
         exported = checkpoint.read(temporary)
         reread = load_model(checkpoint.model_config(exported), exported["model"], task, str(output))
-        longest = utils.resolve_max_positions(task.max_positions(), driven.max_positions())
-        proof = tqdm(_batches(task, subset, batches, longest), "proof", total=batches, unit="batch", disable=None)
-        difference = _largest_difference(driven, reread, proof)
-        if not difference <= TOLERANCE:  # also when it is not a number
-            raise DistillationError(
-                f"export of {source}: logits must agree within {TOLERANCE}, but differ by {difference:.3g}; nothing "
-                "was written"
-            )
+        candidates = [Candidate("fairseq", fairseq_logits(reread))]
+        converted: dict[Path, Path] = {}  # from a folder to its content, which is elsewhere yet
+        difference = prove(driven, candidates, task, subset, batches, name)
         # All that can fail comes before the first file gets its name.
-        converted = None
         if ctranslate2 is not None:
-            converted = stack.enter_context(converted_model(content, task, ctranslate2, quantization))
+            converted[ctranslate2] = stack.enter_context(converted_model(content, task, ctranslate2, quantization))
+            with _writing(ctranslate2):
+                write_record(converted[ctranslate2], record)
         if safetensors is not None:
-            checkpoint.write_safetensors(weights, safetensors)
-        if ctranslate2 is not None and converted is not None:
-            if ctranslate2.exists():
-                ctranslate2.replace(converted.with_name("replaced"))  # goes with the temporary folder
-            converted.replace(ctranslate2)
+            checkpoint.write_safetensors(weights, safetensors, {RECORD: json.dumps(record)})
+        for folder, filled in converted.items():
+            replace_folder(filled, folder)
     written = [path for path in (output, ctranslate2, safetensors) if path is not None]
-    return ExportReport(largest_difference=difference, parameters=parameters, files=written)
+    return ExportReport(difference, parameters, written)
 
 
-def _student_weights(
-    driven: BaseFairseqModel, config: Mapping[str, Any], task: TranslationTask
-) -> dict[str, torch.Tensor]:
+def _student_weights(driven: BaseFairseqModel, config: Mapping[str, Any], task: TranslationTask) -> dict[str, Tensor]:
     """Return the weights under stock names, with the few buffers that a stock state holds."""
     if not isinstance(driven, GeneratedTransformerModel):
         return dict(driven.state_dict())
@@ -180,56 +187,32 @@ def _provenance(state: Mapping[str, Any], source: Path) -> dict[str, Any]:
     return {"version": __version__, "source_sha256": files.fingerprint(source), "teachers": teachers, **settings}
 
 
-def _batches(task: TranslationTask, subset: str, count: int, longest: Any) -> Iterator[dict[str, Any]]:
-    if not any(Path(task.cfg.data).glob("*.idx")):
-        logger.warning("%s holds no binarised data: the export is checked on random sentences", task.cfg.data)
-        yield from random_batches(task, count)
-        return
+def _require_quantization(quantization: str | None) -> None:
+    if quantization is not None and quantization not in QUANTIZATIONS:
+        raise DistillationError(
+            f"--quantization must be one of {', '.join(QUANTIZATIONS)}, but is {quantization!r}; give int8 for CPUs, "
+            "float16 or int8_float16 for GPUs, or leave it out for float32"
+        )
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Name the folder in errors of writing to it."""
     try:
-        task.load_dataset(subset)
-    except FileNotFoundError as error:
+        yield
+    except (OSError, SafetensorError) as error:
         raise DistillationError(
-            f"{task.cfg.data} has no subset {subset!r} to check the export on ({error}); give another with --subset"
+            f"cannot write {folder}: {error}; check that the folder is writable and the disk not full"
         ) from error
-    iterator = task.get_batch_iterator(
-        task.dataset(subset), max_tokens=4096, max_positions=longest, ignore_invalid_inputs=True
-    ).next_epoch_itr(shuffle=False)
-    for _, batch in zip(range(count), iterator, strict=False):
-        yield batch
 
 
-@torch.no_grad()
-def _largest_difference(first: BaseFairseqModel, second: BaseFairseqModel, batches: Iterable[dict[str, Any]]) -> float:
-    differences = [(first(**batch["net_input"])[0] - second(**batch["net_input"])[0]).abs().max() for batch in batches]
-    if not differences:
-        raise DistillationError("there is no batch to check the export on; give a --subset that is not empty")
-    return float(torch.stack(differences).max())
-
-
-def _require_places(source: Path, output: Path, ctranslate2: Path | None, safetensors: Path | None) -> None:
-    """Refuse paths that cannot be written, or where something would be lost, before any work is done."""
-    for path in (output, safetensors):
-        if path is not None and path.is_dir():
-            raise DistillationError(f"{path} must name a file to write, but is a folder; give a file in it")
-    places = [path.resolve() for path in (source, output, safetensors) if path is not None]
-    if twice := [path for index, path in enumerate(places) if path in places[:index]]:
-        raise DistillationError(
-            f"the checkpoint, --output and --safetensors must be different files, but two of them are {twice[0]}"
-        )
-    if ctranslate2 is None:
-        return
-    for path in (source, output, safetensors):
-        if path is not None and ctranslate2.resolve() in (path.resolve(), *path.resolve().parents):
-            raise DistillationError(
-                f"--ctranslate2 must name a folder for that model alone, but {ctranslate2} is to hold {path} too; give "
-                "another"
-            )
-    older = ctranslate2.is_dir() and all(_CTRANSLATE2_FILE.fullmatch(path.name) for path in ctranslate2.iterdir())
-    if ctranslate2.exists() and not older:
-        raise DistillationError(
-            f"--ctranslate2 must name a new folder or an older CTranslate2 model to replace, but {ctranslate2} holds "
-            "something else; give another"
-        )
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`, in a temporary one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        (Path(scratch) / "converted").mkdir()
+        yield Path(scratch) / "converted"
 
 
 @contextlib.contextmanager
@@ -242,21 +225,15 @@ def converted_model(
     # The converter reads a file, and wants the settings in it as a Namespace.
     legacy = {**content, "cfg": {**content["cfg"], "model": Namespace(**content["cfg"]["model"])}}
     with contextlib.ExitStack() as stack:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent)))
-            checkpoint.serialise(legacy, scratch / "model.pt")
-            converter = FairseqConverter(
-                str(scratch / "model.pt"),
-                task.cfg.data,
-                source_lang=task.cfg.source_lang,
-                target_lang=task.cfg.target_lang,
-            )
-            converter.convert(str(scratch / "converted"), quantization=quantization)
-        except OSError as error:
-            raise DistillationError(
-                f"cannot write {folder}: {error}; check that the folder is writable and the disk not full"
-            ) from error
-        except (ValueError, RuntimeError) as error:
-            raise DistillationError(f"CTranslate2 cannot hold this model: {error}") from error
-        yield scratch / "converted"
+        with _writing(folder):
+            converted = stack.enter_context(_scratch(folder))
+            file = converted.with_name("model.pt")
+            checkpoint.serialise(legacy, file)
+            try:
+                converter = FairseqConverter(
+                    str(file), task.cfg.data, source_lang=task.cfg.source_lang, target_lang=task.cfg.target_lang
+                )
+                converter.convert(str(converted), quantization=quantization, force=True)
+            except (ValueError, RuntimeError) as error:
+                raise DistillationError(f"CTranslate2 cannot hold this model: {error}") from error
+        yield converted

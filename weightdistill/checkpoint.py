@@ -172,8 +172,15 @@ def serialise(state: Mapping[str, Any], path: Path) -> None:
         raise OSError(errno.EIO, str(error)) from error
 
 
-def write_safetensors(weights: Mapping[str, Tensor], path: str | Path) -> None:
+def write_safetensors(
+    weights: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write only the weights, in the safetensors format. A tied weight is stored under each of its names.
+
+    Args:
+        weights: The weights by name.
+        path: The file.
+        metadata: Text to store beside them.
 
     Raises:
         DistillationError: The folder is not writable or the disk is full; nothing is left behind.
@@ -183,6 +190,10 @@ def write_safetensors(weights: Mapping[str, Tensor], path: str | Path) -> None:
 
     with writing(path) as temporary:
         try:
-            save_file({name: weight.detach().clone().contiguous() for name, weight in weights.items()}, temporary)
+            tensors = {name: weight.detach().clone().contiguous() for name, weight in weights.items()}
+            temporary.touch()
+            mode = temporary.stat().st_mode  # safetensors makes a file that only its owner can read
+            save_file(tensors, temporary, {"format": "pt", **(metadata or {})})
+            temporary.chmod(mode)
         except SafetensorError as error:  # not an OSError, even if the disk is full
             raise OSError(errno.EIO, str(error)) from error

@@ -20,12 +20,20 @@ def export(
     batches: Annotated[int, typer.Option(min=1, help="Number of those batches.")] = 8,
     ctranslate2: Annotated[Path | None, typer.Option(help="Also write a CTranslate2 model to this folder.")] = None,
     quantization: Annotated[
-        str | None, typer.Option(help="Number format of the CTranslate2 model, e.g. int8; default: unchanged.")
+        str | None,
+        typer.Option(
+            help="Number format of the CTranslate2 model: int8 for CPUs, float16 or int8_float16 for GPUs, or another "
+            "one of CTranslate2; default: float32."
+        ),
     ] = None,
     safetensors: Annotated[Path | None, typer.Option(help="Also write the weights to this file.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher of a phase-1 checkpoint, if it has moved.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace exports of another checkpoint.")] = False,
 ) -> None:
-    """Write a checkpoint that stock fairseq loads, and prove on real batches that its logits are the same."""
+    """Write a checkpoint that stock fairseq loads, and prove on real batches that its logits are the same.
+
+    What was exported from the same checkpoint before is replaced.
+    """
     if quantization is not None and ctranslate2 is None:
         raise DistillationError("--quantization needs a CTranslate2 model; name its folder with --ctranslate2")
     from fairseq_plugins import export as exporting
@@ -40,6 +48,7 @@ def export(
         quantization=quantization,
         safetensors=safetensors,
         teacher=teacher,
+        force=force,
     )
     typer.echo(f"{report.parameters:,} parameters; largest difference of a logit {report.largest_difference:.1e}")
     for file in report.files:

@@ -101,6 +101,110 @@ def test_an_export_replaces_an_older_one(tiny: Training, tmp_path: Path) -> None
     CTranslate2Engine(tmp_path / "tiny.ct2", threads=1)
 
 
+FORMS = {"output": "model.pt", "ctranslate2": "ct2", "safetensors": "weights"}
+
+
+@pytest.fixture(scope="session")
+def exported_teacher(teacher: Path, make_once: MakeOnce) -> Path:
+    """A folder with the teacher in every form."""
+
+    def write(folder: Path) -> None:
+        forms: dict[str, Any] = {form: folder / name for form, name in FORMS.items()}
+        export(teacher, forms.pop("output"), **forms)
+
+    return make_once("exported_teacher", write)
+
+
+def test_all_files_of_an_export_can_be_read_by_the_same_users(exported_teacher: Path) -> None:
+    modes = {path.stat().st_mode for path in exported_teacher.rglob("*") if path.is_file()}
+    assert modes == {(exported_teacher / "model.pt").stat().st_mode}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_of_another_checkpoint_is_replaced_only_by_force(
+    teacher: Path, second_teacher: Path, exported_teacher: Path, tmp_path: Path, form: str
+) -> None:
+    place = tmp_path / "model" / FORMS[form]
+    (shutil.copytree if (exported_teacher / FORMS[form]).is_dir() else _copy)(exported_teacher / FORMS[form], place)
+    before = _content(place)
+    outputs: dict[str, Any] = {"output": tmp_path / "plain.pt", form: place}
+    origin = files.fingerprint(teacher)[:12]
+    message = (
+        rf"{place} may only be replaced by .* exported from another checkpoint \(SHA-256 {origin}\.\.\.\).*--force"
+    )
+    with pytest.raises(DistillationError, match=message):
+        export(second_teacher, **outputs)
+    assert _content(place) == before and not (tmp_path / "plain.pt").exists()
+    export(teacher, **outputs)
+    export(second_teacher, **outputs, force=True)
+    assert _content(place) != before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_that_does_not_say_where_it_comes_from_is_replaced_only_by_force(
+    teacher: Path, exported_teacher: Path, tmp_path: Path, form: str
+) -> None:
+    place = tmp_path / FORMS[form]
+    if form in ("output", "safetensors"):
+        place.write_text("precious", encoding="utf-8")
+    else:
+        shutil.copytree(exported_teacher / FORMS[form], place)
+        (place / "config.json").write_text("{}", encoding="utf-8")
+    before = _content(place)
+    options = ["--output", tmp_path / "plain.pt", f"--{form}", place]  # of two --output, the last counts
+    printed = fork("weightdistill", "export", teacher, *options, fails=True)
+    assert f"{place} may only be replaced by" in printed
+    assert "does not say which checkpoint it was exported from" in printed.splitlines()[-1]
+    assert _content(place) == before
+    fork("weightdistill", "export", teacher, *options, "--force")
+    assert _content(place) != before
+
+
+def test_what_is_left_of_a_model_without_its_weights_is_replaced(
+    second_teacher: Path, exported_teacher: Path, tmp_path: Path
+) -> None:
+    """As a workflow leaves it that removes its outputs before it repeats a step."""
+    shutil.copytree(exported_teacher / "ct2", tmp_path / "ct2")
+    (tmp_path / "ct2" / "model.bin").unlink()
+    export(second_teacher, tmp_path / "plain.pt", ctranslate2=tmp_path / "ct2")
+    assert (tmp_path / "ct2" / "model.bin").exists()
+
+
+def _copy(source: Path, place: Path) -> None:
+    place.parent.mkdir()
+    shutil.copyfile(source, place)
+
+
+def _content(place: Path) -> dict[str, bytes]:
+    paths = place.iterdir() if place.is_dir() else [place]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def test_an_unknown_number_format_is_refused_before_any_work(teacher: Path, tmp_path: Path) -> None:
+    options = ["--output", tmp_path / "plain.pt", "--ctranslate2", tmp_path / "ct2", "--quantization", "int3"]
+    printed = fork("weightdistill", "export", teacher, *options, fails=True)
+    assert "--quantization must be one of int8, " in printed and "but is 'int3'; give int8 for CPUs" in printed
+    assert "proof" not in printed and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_stock_fairseq_interactive_translates_with_an_export_and_its_dictionaries(
+    data: Path, corpus: Corpus, exported: Path, translations: dict[int, tuple[float, str]], tmp_path: Path
+) -> None:
+    shutil.copyfile(exported, tmp_path / "model.pt")
+    for language in ("aa", "bb"):
+        shutil.copyfile(data / f"dict.{language}.txt", tmp_path / f"dict.{language}.txt")
+    languages = ["--source-lang", "aa", "--target-lang", "bb"]
+    printed = run(
+        *("fairseq-interactive", tmp_path, "--path", tmp_path / "model.pt", *languages, *TO_DECODE),
+        *("--beam", 1, "--cpu"),
+        text="".join(f"{sentence}\n" for sentence in corpus.sentences("test")),
+    )
+    assert {number: pieces for number, (_, pieces) in hypotheses(printed).items()} == {
+        number: pieces for number, (_, pieces) in translations.items()
+    }
+
+
 def test_weights_are_generated_once_for_all_decoding_steps(
     data: Path, tiny: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
