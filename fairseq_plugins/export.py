@@ -10,6 +10,7 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from torch import Tensor
 
+from fairseq_plugins import huggingface as fsmt
 from fairseq_plugins.export_places import (
     CTRANSLATE2,
+    HUGGINGFACE,
     RECORD,
     SAFETENSORS,
     replace_folder,
@@ -30,11 +33,13 @@ from fairseq_plugins.export_places import (
     write_record,
 )
 from fairseq_plugins.export_proof import Candidate, fairseq_logits, prove
+from fairseq_plugins.huggingface_tokenizer import write_tokenizer
 from fairseq_plugins.loading import TASK_SETTINGS, load_model, translation_task
 from fairseq_plugins.models.generated_transformer import GeneratedTransformerModel
 from fairseq_plugins.teacher_kinds import complete
 from weightdistill import __version__, checkpoint, files
 from weightdistill.errors import DistillationError
+from weightdistill.text.processing import TextProcessing
 
 QUANTIZATIONS = (
     *("int8", "int8_float32", "int8_float16", "int8_bfloat16"),
@@ -56,11 +61,13 @@ class ExportReport:
         largest_difference: largest difference of a logit between both models, in float32.
         parameters: number of the student's parameters, each tied weight once.
         files: what was written.
+        no_tokenizer: why the Hugging Face model has no tokenizer; None if it has one, or there is no such model.
     """
 
     largest_difference: float
     parameters: int
     files: list[Path] = field(default_factory=list)
+    no_tokenizer: str | None = None
 
 
 def export(
@@ -73,6 +80,8 @@ def export(
     ctranslate2: Path | None = None,
     quantization: str | None = None,
     safetensors: Path | None = None,
+    huggingface: Path | None = None,
+    text: Path | None = None,
     teacher: Path | None = None,
     force: bool = False,
 ) -> ExportReport:
@@ -88,6 +97,8 @@ def export(
         ctranslate2: folder for a CTranslate2 model.
         quantization: its number format, one of QUANTIZATIONS; default float32.
         safetensors: file for the weights alone.
+        huggingface: folder for an FSMT model, which `transformers` loads.
+        text: text.json (or its folder), to write a tokenizer beside the FSMT model.
         teacher: where the teacher of a phase-1 checkpoint is now; default: where it was.
         force: replace exports of another checkpoint, and files that do not say where they come from.
 
@@ -99,9 +110,12 @@ def export(
             model that a format cannot hold, or logits that differ. Nothing is written then.
     """
     paths = {"--output": output, SAFETENSORS: safetensors}
-    folders = {CTRANSLATE2: ctranslate2}
+    folders = {CTRANSLATE2: ctranslate2, HUGGINGFACE: huggingface}
     require_separate(source, paths, folders)
     _require_quantization(quantization)
+    if huggingface is not None:
+        fsmt.require_package()
+    processing = None if text is None else TextProcessing.read(text)
     name = str(source)
     state = checkpoint.read(source)
     record = _provenance(state, source)
@@ -111,6 +125,8 @@ def export(
     driven = load_model(checkpoint.model_config(state), state["model"], task, name, teacher)
     config = _plain_config(state, task)
     student = load_model(config["model"], _student_weights(driven, config["model"], task), task, name)
+    if huggingface is not None:
+        fsmt.require_expressible(student, name)
     weights = dict(student.state_dict())
     parameters = sum(weight.numel() for weight in student.parameters())
     content = {
@@ -131,8 +147,19 @@ def export(
         reread = load_model(checkpoint.model_config(exported), exported["model"], task, str(output))
         candidates = [Candidate("fairseq", fairseq_logits(reread))]
         converted: dict[Path, Path] = {}  # from a folder to its content, which is elsewhere yet
+        no_tokenizer = None
+        if huggingface is not None:
+            with _writing(huggingface):
+                converted[huggingface] = stack.enter_context(_scratch(huggingface))
+                fsmt.write_model(student, weights, task, converted[huggingface], name)
+            logits = partial(fsmt.logits, fsmt.read_model(converted[huggingface]))
+            candidates.append(Candidate("FSMT", logits, scaled=True))
         difference = prove(driven, candidates, task, subset, batches, name)
         # All that can fail comes before the first file gets its name.
+        if huggingface is not None:
+            with _writing(huggingface):
+                no_tokenizer = write_tokenizer(processing, task, subset, converted[huggingface])
+                write_record(converted[huggingface], record)
         if ctranslate2 is not None:
             converted[ctranslate2] = stack.enter_context(converted_model(content, task, ctranslate2, quantization))
             with _writing(ctranslate2):
@@ -141,8 +168,8 @@ def export(
             checkpoint.write_safetensors(weights, safetensors, {RECORD: json.dumps(record)})
         for folder, filled in converted.items():
             replace_folder(filled, folder)
-    written = [path for path in (output, ctranslate2, safetensors) if path is not None]
-    return ExportReport(difference, parameters, written)
+    written = [path for path in (output, ctranslate2, huggingface, safetensors) if path is not None]
+    return ExportReport(difference, parameters, written, no_tokenizer)
 
 
 def _student_weights(driven: BaseFairseqModel, config: Mapping[str, Any], task: TranslationTask) -> dict[str, Tensor]:

@@ -42,6 +42,14 @@ class Folder:
 CTRANSLATE2 = Folder(
     "--ctranslate2", "model.bin", re.compile(r"model\.bin|config\.json|\w*vocabulary\.(json|txt)|vmap\.txt")
 )
+HUGGINGFACE = Folder(
+    "--huggingface",
+    "model.safetensors",
+    re.compile(
+        r"model\.safetensors|(generation_|tokenizer_)?config\.json|(source|target)\.spm"
+        r"|(target_)?vocab\.json|vocab-(src|tgt)\.json|merges\.txt"
+    ),
+)
 
 
 def require_separate(source: Path, paths: dict[str, Path | None], folders: dict[Folder, Path | None]) -> None:

@@ -27,6 +27,12 @@ def export(
         ),
     ] = None,
     safetensors: Annotated[Path | None, typer.Option(help="Also write the weights to this file.")] = None,
+    huggingface: Annotated[
+        Path | None, typer.Option(help="Also write a model to this folder that transformers loads (FSMT).")
+    ] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="text.json of the model's text processing, for a tokenizer in that folder.")
+    ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher of a phase-1 checkpoint, if it has moved.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace exports of another checkpoint.")] = False,
 ) -> None:
@@ -36,6 +42,8 @@ def export(
     """
     if quantization is not None and ctranslate2 is None:
         raise DistillationError("--quantization needs a CTranslate2 model; name its folder with --ctranslate2")
+    if text is not None and huggingface is None:
+        raise DistillationError("--text is for a Hugging Face model; name its folder with --huggingface")
     from fairseq_plugins import export as exporting
 
     report = exporting.export(
@@ -47,12 +55,16 @@ def export(
         ctranslate2=ctranslate2,
         quantization=quantization,
         safetensors=safetensors,
+        huggingface=huggingface,
+        text=text,
         teacher=teacher,
         force=force,
     )
     typer.echo(f"{report.parameters:,} parameters; largest difference of a logit {report.largest_difference:.1e}")
     for file in report.files:
         typer.echo(f"wrote {file}")
+    if report.no_tokenizer is not None:
+        typer.echo(f"wrote {huggingface} without a tokenizer, because {report.no_tokenizer}")
 
 
 @app.command()

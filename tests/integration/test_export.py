@@ -101,7 +101,7 @@ def test_an_export_replaces_an_older_one(tiny: Training, tmp_path: Path) -> None
     CTranslate2Engine(tmp_path / "tiny.ct2", threads=1)
 
 
-FORMS = {"output": "model.pt", "ctranslate2": "ct2", "safetensors": "weights"}
+FORMS = {"output": "model.pt", "ctranslate2": "ct2", "safetensors": "weights", "huggingface": "hf"}
 
 
 @pytest.fixture(scope="session")
