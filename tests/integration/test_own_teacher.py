@@ -72,9 +72,10 @@ def test_a_stock_teacher_becomes_a_student_that_translates_text(teacher: Path, i
     assert results["settings_sha256"] in card and "40 + 40 updates" in card
     assert results["rows"][0]["training_updates"] == [[]], "the teacher was given"
 
+    languages = ("--source-lang", "en", "--target-lang", "de")
     stock = [installed.with_name("fairseq-interactive"), output / "fairseq", "--path", output / "fairseq/model.pt"]
     pieces = output / "prepared/pieces/test.en"
-    written = run_installed(*stock, "--input", pieces, "--cpu", cwd=tmp_path)
+    written = run_installed(*stock, *languages, "--input", pieces, "--cpu", cwd=tmp_path)
     assert len(re.findall("^H-", written, re.MULTILINE)) == len(text)
 
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*.pt")}
