@@ -23,7 +23,8 @@ export OMP_NUM_THREADS=1
 [[ -e $WORK/vmap.txt ]] || weightdistill vocabulary-map --source "$WORK/prepared/pieces/train.de" \
     --target "$WORK/prepared/pieces/train.en" --output "$WORK/vmap.txt"
 # Tatoeba's sentences are short: the test set as 32 sentences of 25 pieces.
-tr '\n' ' ' < "$WORK/prepared/pieces/test.de" | xargs -d ' ' -n 25 | head -32 > "$WORK/sentences.de"
+awk '{ for (i = 1; i <= NF && n < 32 * 25; i++) printf "%s%s", $i, ++n % 25 ? " " : "\n" }' \
+    "$WORK/prepared/pieces/test.de" > "$WORK/sentences.de"
 weightdistill benchmark --shape "$SHAPE" --student "$STUDENT" --data "$WORK/prepared/data-bin" --input "$WORK/sentences.de" \
     --vocabulary-map "$WORK/vmap.txt" --output-length 25 --beam 4 --batch-size 1 --batch-size 32 --repetitions 3 --threads 1 \
     --json "$HERE/results/speed-$SHAPE-$STUDENT.json"
