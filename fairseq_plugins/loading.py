@@ -129,10 +129,10 @@ def load_model(
     Raises:
         DistillationError: the architecture is unknown, or the weights do not fit it.
     """
+    if (config.get("_name") or config.get("arch")) not in ARCH_MODEL_REGISTRY:  # perhaps one of this plugin
+        import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
     config = complete(config)
     kind = config.get("_name") or config.get("arch")
-    if kind not in ARCH_MODEL_REGISTRY:
-        import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
     if kind not in ARCH_MODEL_REGISTRY:
         raise DistillationError(f"{name} is of architecture {kind!r}, which neither fairseq nor this plugin knows")
     settings = argparse.Namespace(**config)
