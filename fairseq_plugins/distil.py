@@ -5,6 +5,7 @@ experiments/Snakefile. Trains nothing.
 """
 
 import itertools
+import os
 import random
 import shlex
 from collections.abc import Mapping
@@ -71,6 +72,10 @@ class Job:
     """Whether this is a trial: few pairs and few updates."""
     gpus: int = 0
     """GPUs that train."""
+
+    def place(self, path: Path) -> str:
+        """The path of an input as the workflow names it, which runs in the output folder."""
+        return os.path.relpath(path.resolve(), self.output.resolve())
 
 
 @dataclass(frozen=True)
@@ -195,35 +200,36 @@ def _settings(
         "raw": "; ".join(_copying(job, name, prefix) for name, prefix in splits.items()),
         "tests": list(job.tests),
         "evaluated": ["valid", *job.tests],
-        "teacher": {"path": ",".join(str(path.resolve()) for path in teacher.paths), "least_bleu": job.least_bleu},
+        "teacher": {"path": ",".join(job.place(path) for path in teacher.paths), "least_bleu": job.least_bleu},
         "text": {
-            "processing": str((job.output / "text" / "text.json").resolve()),
-            "dictionaries": str(teacher.dictionaries.resolve()),
-            **({"train_bin": str(job.train_bin.resolve())} if job.train_bin else {}),
+            "processing": "text/text.json",
+            "dictionaries": job.place(teacher.dictionaries),
+            **({"train_bin": job.place(job.train_bin)} if job.train_bin else {}),
         },
         "students": {job.preset: [job.seed]},
         "size": {"pairs": pairs, "tokens": tokens},
         **{f"{stage}_options": options for stage, options in stages.items()},
         "gpus": job.gpus,
         "bundle": {"method": "wd", "quantization": job.quantization, "vocabulary_map": aligner() is not None},
-        **(
-            {
-                "corpora": {
-                    "more": {"sources": str(job.sources.resolve()), "options": "--beam 5 --real 1 --distilled 1"}
-                },
-                "methods": {"wd": {"data": "more"}},
-            }
-            if job.sources
-            else {}
-        ),
+        **(_further_sources(job, job.sources) if job.sources else {}),
     }
+
+
+def _further_sources(job: Job, sources: Path) -> dict[str, Any]:
+    """Settings of a student that learns from the real data, their translations, and those of further sources."""
+    corpus = {
+        "sources": job.place(sources),
+        "sentences": len(files.read_lines(sources)),
+        "options": "--beam 5 --real 1 --distilled 1",
+    }
+    return {"corpora": {"more": corpus}, "methods": {"wd": {"data": "more"}}}
 
 
 def _copying(job: Job, name: str, prefix: Path) -> str:
     """The command that copies a split to where the workflow wants it; {output} is the workflow's."""
     inputs = _sample(job, name) if job.smoke else _sides(job, prefix)
     words = ["weightdistill", "clean", *(["--drop-empty"] if name == "train" else [])]
-    words += [f"--{side}={path.resolve()}" for side, path in zip(SIDES, inputs, strict=True)]
+    words += [f"--{side}={job.place(path)}" for side, path in zip(SIDES, inputs, strict=True)]
     command = shlex.join(words).replace("{", "{{").replace("}", "}}")
     outputs = (f"--output-{side} {{output}}/{name}.{getattr(job, side)}" for side in SIDES)
     return " ".join([command, *outputs])

@@ -176,7 +176,9 @@ def distil(
     prepared = prepare(job)
     typer.echo(prepared)
     configs = [*prepared.configs, *(settings or [])]
-    typer.echo(plan(read(configs), Machine.chosen(None, gpus)).table())
+    planned = read(configs)
+    planned.teacher.path = str(prepared.teacher.paths[0])  # in the settings it is relative to the output folder
+    typer.echo(plan(planned, Machine.chosen(None, gpus)).table())
     options = ["--configfile", *(str(path.resolve()) for path in configs), "--cores", str(cores or os.cpu_count())]
     options += ["--resources", f"gpu={gpus}"] if gpus else []
     options += [*(["--dry-run"] if dry_run else []), *(snakemake or [])]
