@@ -4,7 +4,11 @@ Every input is checked, the schedule is chosen by the size of the data, and the 
 experiments/Snakefile. Trains nothing.
 """
 
+import dataclasses
+import hashlib
 import itertools
+import json
+import math
 import os
 import random
 import shlex
@@ -21,7 +25,9 @@ from weightdistill import files
 from weightdistill.decoding.vocabulary_map import aligner
 from weightdistill.errors import DistillationError
 from weightdistill.experiment.schedule import Schedule
+from weightdistill.experiment.schema import QUANTIZATIONS
 from weightdistill.installation import resources
+from weightdistill.method.shape import STUDENTS
 from weightdistill.text import coverage
 from weightdistill.text.corpus import read_pairs, write_pairs
 from weightdistill.text.processing import SIDES, TextProcessing
@@ -30,6 +36,8 @@ SETTINGS, INPUTS = "settings.yaml", "inputs.json"
 """Files in the output folder: what was decided, and the SHA-256 of every input."""
 SAMPLE = 2000
 """Sentence pairs by which pieces are counted before the whole corpus is segmented."""
+SHARD = 50_000
+"""Sentences that the teacher translates between two points from which it can be resumed."""
 SMOKE_PAIRS = {"train": 4000, "valid": 100}
 """Pairs that a trial takes; of a test set as many as for validation."""
 
@@ -110,6 +118,12 @@ def prepare(job: Job) -> Prepared:
         DistillationError: An input that cannot be used: text that is missing, empty or misaligned, a teacher of another
             kind, direction or vocabulary, or an output folder of another job. Nothing is overwritten then.
     """
+    for option, value, choices in (
+        ("preset", job.preset, list(STUDENTS)),
+        ("quantization", job.quantization, QUANTIZATIONS),
+    ):
+        if value not in choices:
+            raise DistillationError(f"--{option} must be one of {', '.join(choices)}, but is {value!r}")
     splits = _splits(job)
     lengths = {name: _count_pairs(_sides(job, prefix)) for name, prefix in splits.items()}
     teacher = inspect_teachers(job.teachers, job.source, job.target, job.dictionaries or job.train_bin)
@@ -124,6 +138,8 @@ def prepare(job: Job) -> Prepared:
     inputs += [*teacher.paths, *(teacher.dictionaries / f"dict.{side}.txt" for side in (job.source, job.target))]
     inputs += [*job.text.source.files, *job.text.target.files, *([job.sources] if job.sources else [])]
     fingerprints = {str(path.resolve()): files.fingerprint(path) for path in inputs}
+    text = json.dumps(dataclasses.asdict(job.text), default=lambda path: path.name, sort_keys=True)
+    fingerprints["text processing"] = hashlib.sha256(text.encode()).hexdigest()
     _require_same_job(job.output, settings, fingerprints)
     job.text.write(job.output / "text")
     if job.smoke:
@@ -141,6 +157,10 @@ def _splits(job: Job) -> dict[str, Path]:
     """Prefixes of raw text by the names that they get."""
     if (job.train is None) == (job.train_bin is None):
         raise DistillationError("training data are either text (--train) or binarised (--data-bin); give one of them")
+    if job.smoke and (job.train_bin or job.sources):
+        raise DistillationError("--smoke takes the first pairs of --train; leave out --data-bin and --sources")
+    if job.train_bin and job.dictionaries:
+        raise DistillationError("--data-bin has its dictionaries with it; leave out --dictionaries")
     if job.source == job.target:
         raise DistillationError(f"--source and --target must be two languages, but both are {job.source}")
     for name in job.tests:
@@ -211,15 +231,17 @@ def _settings(
         **{f"{stage}_options": options for stage, options in stages.items()},
         "gpus": job.gpus,
         "bundle": {"method": "wd", "quantization": job.quantization, "vocabulary_map": aligner() is not None},
-        **(_further_sources(job, job.sources) if job.sources else {}),
+        **(_further_sources(job, job.sources, pairs) if job.sources else {}),
     }
 
 
-def _further_sources(job: Job, sources: Path) -> dict[str, Any]:
+def _further_sources(job: Job, sources: Path, pairs: int) -> dict[str, Any]:
     """Settings of a student that learns from the real data, their translations, and those of further sources."""
+    sentences = len(files.read_lines(sources))
     corpus = {
         "sources": job.place(sources),
-        "sentences": len(files.read_lines(sources)),
+        "sentences": sentences,
+        "shards": math.ceil((pairs + sentences) / SHARD),
         "options": "--beam 5 --real 1 --distilled 1",
     }
     return {"corpora": {"more": corpus}, "methods": {"wd": {"data": "more"}}}
@@ -249,11 +271,22 @@ def _write_sample(job: Job, name: str, prefix: Path) -> None:
 
 def _require_same_job(folder: Path, settings: Mapping[str, Any], fingerprints: Mapping[str, str]) -> None:
     """Refuse a folder that holds the files of another job."""
+    if not (folder / "raw").exists():
+        return  # nothing was made yet
     for name, now in ((SETTINGS, settings), (INPUTS, fingerprints)):
         file = folder / name
         before = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else now
+        before, now = _lasting(before), _lasting(now)
         if changed := [key for key in {**before, **now} if before.get(key) != now.get(key)]:
             raise DistillationError(
                 f"{folder} holds a run with another {' and '.join(changed)}, as {name} says; give another --output, or "
                 "remove that folder"
             )
+
+
+def _lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resumed run must not change. The workflow repeats what depends on the rest."""
+    kept = {name: value for name, value in settings.items() if name not in ("gpus", "bundle")}
+    if isinstance(teacher := kept.get("teacher"), Mapping):
+        kept["teacher"] = {name: value for name, value in teacher.items() if name != "least_bleu"}
+    return kept

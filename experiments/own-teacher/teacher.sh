@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A teacher as many users of fairseq have one: Moses tokens, BPE codes of subword-nmt, and stock fairseq-train, without any of
-# this project's code. Everything that it makes is then handed to `weightdistill distil`.
+# A teacher as many users of fairseq have one: Moses tokens, BPE codes of subword-nmt, and stock fairseq-train, without this
+# project's plugin. Everything that it makes is then handed to `weightdistill distil`.
 #
 #   experiments/own-teacher/teacher.sh --raw DIR --output DIR [options] [-- FAIRSEQ-TRAIN OPTIONS]
 #

@@ -136,5 +136,5 @@ rule export:
     message:
         "exporting {wildcards.system}"
     shell:
-        "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/export.sh {params.checkpoint} --output {output.model} "
+        "OMP_NUM_THREADS={threads} bash {SCRIPTS:q}/export.sh {params.checkpoint:q} --output {output.model} "
         "--data prepared/data-bin --ctranslate2 $(dirname {output.engine}) &>> {log}"

@@ -28,7 +28,7 @@ if SETTINGS.teacher.path:
         shell:
             "OMP_NUM_THREADS={threads} weightdistill check-teacher {params.models} --data prepared/data-bin "
             "--text prepared/text.json --source raw/valid.{SETTINGS.source} --reference {params.reference} "
-            "--least-bleu {params.least} --json {output} &>> {log}"
+            "--least-bleu {params.least} --json {output} 2>> {log} | tee -a {log}"
 
 else:
 
@@ -56,6 +56,9 @@ rule average:
         "{folder}/average.pt",
     log:
         "logs/average-{folder}.log",
+    # a given teacher is never made, wherever it lies
+    wildcard_constraints:
+        folder="teacher|(students|phase1|phase2)/[^/]+",
     params:
         last=lambda wildcards: (
             SETTINGS.teacher.average

@@ -1,6 +1,5 @@
 """The main job: a student of a teacher that is there already."""
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated
@@ -127,32 +126,36 @@ def distil(
     from weightdistill.experiment.settings import read
 
     if text is None:
-        first = SideProcessing(
-            source,
-            normalise=normalise,
-            tokeniser=tokeniser,
-            escape=escape,
-            split_hyphens=split_hyphens,
-            lowercase=lowercase,
-            truecase=truecase,
-            subwords=subwords,
-            joining=remove_bpe,
-        )
-        second = dataclasses.replace(
-            first,
-            language=target,
-            normalise=False,
-            tokeniser=target_tokeniser or tokeniser,
-            truecase=target_truecase,
-            subwords=target_subwords or subwords,
+        tokenisers = tokeniser, target_tokeniser or tokeniser
+        if "moses" not in tokenisers and (split_hyphens or not escape):
+            raise DistillationError("--split-hyphens and --no-escape are options of --tokeniser moses; leave them out")
+        first, second = (
+            SideProcessing(
+                language,
+                normalise=normalise and language == source,
+                tokeniser=name,
+                escape=escape or name != "moses",
+                split_hyphens=split_hyphens and name == "moses",
+                lowercase=lowercase,
+                truecase=model,
+                subwords=pieces,
+                joining=remove_bpe,
+            )
+            for language, name, model, pieces in (
+                (source, tokenisers[0], truecase, subwords),
+                (target, tokenisers[1], target_truecase, target_subwords or subwords),
+            )
         )
         processing = TextProcessing(first, second)
     else:
         processing = TextProcessing.read(text)
-    tests = {}
+    tests: dict[str, Path] = {}
     for entry in test:
-        name, equals, prefix = entry.rpartition("=")
-        tests[name if equals else Path(prefix).name] = Path(prefix)
+        name, equals, prefix = entry.partition("=")
+        name, prefix = (name, prefix) if equals else (Path(entry).name, entry)
+        if name in tests:
+            raise DistillationError(f"two test sets are named {name}; name them with --test NAME=PREFIX")
+        tests[name] = Path(prefix)
     gpus = torch.cuda.device_count()
     job = Job(
         teachers=tuple(path.strip() for path in teacher.split(",") if path.strip()),

@@ -88,7 +88,7 @@ def test_a_stock_teacher_becomes_a_student_that_translates_text(teacher: Path, i
 def test_binarised_training_data_are_taken_over(teacher: Path, tmp_path: Path) -> None:
     output = tmp_path / "student"
     words = options(teacher, output=output, train=None, **{"data-bin": teacher / "data-bin"})
-    run("weightdistill", "distil", *words, "--smoke", "--force", "--", "prepared/data-bin/done")
+    run("weightdistill", "distil", *words, "--", "prepared/data-bin/done")
     assert (output / "prepared/pieces/train.de").read_text() == (teacher / "pieces/train.de").read_text()
     assert not (output / "raw/train.en").exists()
 
@@ -100,7 +100,8 @@ def test_binarised_training_data_are_taken_over(teacher: Path, tmp_path: Path) -
         ({"subwords": None}, "at most 1% of the pieces may be missing in .*dict.en.txt"),
         ({"train": "nowhere/train"}, "nowhere/train.en does not exist; give the prefix"),
         ({"test": "train=somewhere"}, "a test set's name must be .* but is 'train'"),
-        ({"preset": "huge"}, "preset.* must be .*tiny, small"),
+        ({"preset": "huge"}, "preset must be one of tiny, small, but is 'huge'"),
+        ({"quantization": "fp16"}, "quantization must be one of int8, .* but is 'fp16'"),
         ({"train": None}, r"training data are either text \(--train\) or binarised \(--data-bin\)"),
     ],
 )

@@ -148,7 +148,7 @@ def _table(settings: Settings, work: Path, results: Measured) -> Table:
         systems.append((f"student, {form}, vocabulary map", student / "ctranslate2", MAPPED, MAPPED))
     tests = ("valid", *settings.tests)
     heads = ["system", "size", *(f"{TITLES[metric]} {test}" for test in tests for metric in metrics)]
-    heads += [f"speed, batch {batch}" for batch in settings.benchmark.batches.split()]
+    heads += [f"speed, batch {batch}" for batch in sorted(map(int, settings.benchmark.batches.split()))]
     lines = []
     for name, path, scored, timed in systems:
         weights = path if path.is_file() else path / "model.bin"

@@ -13,6 +13,8 @@ from omegaconf import MISSING
 
 NO_GENERATOR = "none"
 """The `generator` of a method whose two phases both train the student itself: the control of weight distillation."""
+QUANTIZATIONS = ("int8", "float16", "int8_float16", "bfloat16", "int8_bfloat16", "int16", "float32")
+"""Number formats of CTranslate2's weights."""
 REAL = "real"
 """The name of the real training data, beside those of the corpora that the teacher helped to make."""
 

@@ -21,6 +21,7 @@ from weightdistill.evaluation.scores import METRICS
 from weightdistill.evaluation.significance import TESTS
 from weightdistill.experiment.schema import (
     NO_GENERATOR,
+    QUANTIZATIONS,
     REAL,
     BenchmarkSettings,
     BundleSettings,
@@ -196,6 +197,7 @@ def _require_of_methods(settings: Settings) -> None:
     _require_choice("timed", settings.timed, list(settings.methods))
     if settings.bundle is not None:
         _require_choice("bundle.method", settings.bundle.method, list(settings.methods))
+        _require_choice("bundle.quantization", settings.bundle.quantization, QUANTIZATIONS)
     for name in settings.baselines:
         _require_choice("baselines", name, list(settings.methods))
     for preset in settings.students:
