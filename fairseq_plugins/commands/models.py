@@ -68,7 +68,9 @@ def export(
 
 
 @app.command()
-def inspect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a fairseq Transformer, or CTranslate2 folder.")]) -> None:
+def inspect(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a fairseq Transformer, or CTranslate2 folder.")],
+) -> None:
     """Show a checkpoint's parameters by class and its shapes; for phase 1, also the teacher and the learned W_L."""
     from fairseq_plugins.inspection import describe
 
