@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from fairseq_plugins.commands.options import quiet_fairseq
 from weightdistill.errors import DistillationError
 from weightdistill.text.processing import SideProcessing, TextProcessing
 
@@ -116,7 +115,6 @@ def distil(
 
     Interrupted, the command goes on where it stopped when it is given again.
     """
-    quiet_fairseq()
     import torch
 
     from fairseq_plugins.distil import Job, prepare

@@ -15,7 +15,6 @@ from fairseq_plugins.commands.options import (
     Threads,
     open_model,
     progress_bar,
-    quiet_fairseq,
     write_json,
 )
 
@@ -44,7 +43,6 @@ def check_teacher(
 
     processing = TextProcessing.read(text)
     sources, references = read_lines(source), read_lines(reference)
-    quiet_fairseq()
     from fairseq_plugins.teacher_check import inspect_teachers, require_aligned, require_sane, score_translations
 
     require_aligned(sources, references)
