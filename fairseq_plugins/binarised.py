@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fairseq.data import Dictionary, data_utils
 
-from weightdistill.errors import DistillationError
+from weightdistill.errors import DistillationError, reported
 from weightdistill.files import writing
 
 
@@ -93,17 +93,15 @@ def _prefixes(folder: Path, source: str, target: str) -> Iterator[Path]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command line. Wrong arguments print the usage, unusable data one line; both end with exit code 1."""
+    """Run the command line. Wrong arguments print the usage, and end with exit code 1."""
     match arguments:
         case [folder, source, target, prepared]:
-            try:
-                count = take_over(Path(folder), source, target, Path(prepared))
-            except DistillationError as error:
-                sys.exit(f"binarised: {error}")
+            count = take_over(Path(folder), source, target, Path(prepared))
             print(f"train: {count} sentence pairs of {folder}")
         case _:
             sys.exit(__doc__)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with reported("binarised"):
+        main(sys.argv[1:])

@@ -62,6 +62,9 @@ def cache_teacher(
         if value < 1:
             raise DistillationError(f"{field} must be at least 1, but is {value}")
     sources = teachers.read_all(paths)
+    files.require_separate(
+        {"--output": output}, {"the teacher": (Path(teacher.path) for teacher in sources), "--data": data}
+    )
     if not sources:
         raise DistillationError("a cache needs a teacher; give the path of its checkpoint")
     task = translation_task(checkpoint.read(sources[0].path), data, sources[0].path)

@@ -11,6 +11,7 @@ from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
 from weightdistill.errors import DistillationError
+from weightdistill.files import require_separate, separated_paths
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def check_before_loading() -> None:
 
     A task that wants to see it has a method `before_loading`, which takes the checkpoint's path and whether the
     training resumes. One that starts from the weights alone (--finetune-from-model, --reset-optimizer) does not resume.
-    May be called more than once.
+    Such a task's trainings must also not write where their teachers' checkpoints lie. May be called more than once.
     """
     load = getattr(Trainer.load_checkpoint, "__wrapped__", Trainer.load_checkpoint)
 
@@ -54,8 +55,10 @@ def check_before_loading() -> None:
         trainer: Trainer, filename: str, reset_optimizer: bool = False, *args: Any, **named_args: Any
     ) -> Any:
         check = getattr(trainer.task, "before_loading", None)
-        if check is not None and Path(filename).is_file():
-            check(Path(filename), resumes=not reset_optimizer)
+        if check is not None:
+            _require_own_folder(trainer)
+            if Path(filename).is_file():
+                check(Path(filename), resumes=not reset_optimizer)
         try:
             return load(trainer, filename, reset_optimizer, *args, **named_args)
         except Exception as error:  # fairseq's, which takes the place of the model's
@@ -64,6 +67,18 @@ def check_before_loading() -> None:
             raise
 
     Trainer.load_checkpoint = check_and_load
+
+
+def _require_own_folder(trainer: Trainer) -> None:
+    """Refuse to train in the folder of the teacher or of the student that the training starts from."""
+    folder, start = trainer.cfg.checkpoint.save_dir, trainer.cfg.checkpoint.finetune_from_model
+    require_separate(
+        {"--save-dir": sorted(_checkpoints(Path(folder)))},
+        {
+            "--teacher-path": separated_paths(getattr(trainer.task.cfg, "teacher_path", None) or ""),
+            "--finetune-from-model": Path(start) if start else None,
+        },
+    )
 
 
 def _checkpoints(folder: Path) -> dict[Path, int]:

@@ -127,6 +127,16 @@ def prepare(job: Job) -> Prepared:
     splits = _splits(job)
     lengths = {name: _count_pairs(_sides(job, prefix)) for name, prefix in splits.items()}
     teacher = inspect_teachers(job.teachers, job.source, job.target, job.dictionaries or job.train_bin)
+    files.require_separate(
+        {"--output": [job.output / name for name in ("raw", "prepared", "smoke", "model", "fairseq", "results")]},
+        {
+            "text": [path for prefix in splits.values() for path in _sides(job, prefix)],
+            "--teacher": teacher.paths,
+            "the dictionaries": teacher.dictionaries,
+            "--data-bin": job.train_bin,
+            "--sources": job.sources,
+        },
+    )
     tokens_per_pair = {name: _sampled_tokens(job, prefix, lengths[name], teacher) for name, prefix in splits.items()}
     if job.train_bin is None:
         pairs = min(lengths["train"], SMOKE_PAIRS["train"]) if job.smoke else lengths["train"]

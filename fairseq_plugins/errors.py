@@ -1,22 +1,18 @@
-"""Errors of this project as one line on standard error, in the command line and under fairseq's commands.
+"""Errors of this project as one line on standard error under fairseq's commands.
 
-fairseq's commands know nothing of DistillationError, and would bury its message below a traceback.
+These know nothing of DistillationError, and would bury its message below a traceback.
 """
 
 import sys
 from types import TracebackType
 
-from weightdistill.errors import DistillationError
+from weightdistill.errors import DistillationError, one_line
 
-PREFIX = "weightdistill: error: "
+PREFIX = one_line("")
+"""How the line begins."""
 
 _NAME = f"\n{DistillationError.__module__}.{DistillationError.__qualname__}: "
 _default_hook = sys.excepthook
-
-
-def one_line(message: object) -> str:
-    """Return an error's message as the line that is printed."""
-    return PREFIX + " ".join(str(message).split())
 
 
 def install() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from weightdistill import checkpoint
+from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
 
 RECORD = "weightdistill"
@@ -68,11 +68,7 @@ def require_separate(source: Path, paths: dict[str, Path | None], folders: dict[
     for path in written.values():
         if path.is_dir():
             raise DistillationError(f"{path} must name a file to write, but is a folder; give a file in it")
-    places = [path.resolve() for path in (source, *written.values())]
-    if twice := [path for index, path in enumerate(places) if path in places[:index]]:
-        raise DistillationError(
-            f"the checkpoint, {' and '.join(paths)} must be different files, but two of them are {twice[0]}"
-        )
+    files.require_separate(paths, {"the checkpoint": source})
     for kind, folder in folders.items():
         if folder is None:
             continue

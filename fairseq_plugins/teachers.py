@@ -183,7 +183,7 @@ def read_all(paths: str) -> list[Teacher]:
     Raises:
         DistillationError: two differ in their direction or vocabulary; see also `read`.
     """
-    ensemble = [read(path.strip()) for path in paths.split(",") if path.strip()]
+    ensemble = [read(str(path)) for path in files.separated_paths(paths)]
     for teacher in ensemble[1:]:
         _require_same_words(ensemble[0], teacher)
     return ensemble

@@ -39,11 +39,15 @@ def run(training: Training) -> int:
         The exit code of fairseq-train.
 
     Raises:
-        DistillationError: The training is impossible, or another one than its folder holds.
+        DistillationError: The training is impossible, another one than its folder holds, or would replace its teacher.
     """
     training.output.mkdir(parents=True, exist_ok=True)
     log = training.output / "train.log"
     with _locked(training.output):
+        files.require_separate(
+            {"--output": sorted(training.output.glob("checkpoint*.pt"))},
+            {"--teacher": files.separated_paths(training.teacher), "--student": training.student},
+        )
         described = _description(training)
         _require_same(training.output, described)
         if (training.output / "training.json").exists():

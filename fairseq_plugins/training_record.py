@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from weightdistill import checkpoint, files
-from weightdistill.errors import DistillationError
+from weightdistill.errors import DistillationError, reported
 
 
 def peak_memory() -> int:
@@ -60,14 +60,12 @@ def main(arguments: list[str]) -> None:
     """
     match arguments:
         case [folder]:
-            try:
-                summary = record(checkpoint.read(Path(folder) / "checkpoint_last.pt"))
-                files.write_json(Path(folder) / "training.json", summary)
-            except DistillationError as error:
-                sys.exit(f"{folder}: {error}")
+            summary = record(checkpoint.read(Path(folder) / "checkpoint_last.pt"))
+            files.write_json(Path(folder) / "training.json", summary)
         case _:
             sys.exit(__doc__)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with reported("training record"):
+        main(sys.argv[1:])

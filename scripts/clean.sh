@@ -63,11 +63,21 @@ one_ending() {
     sed 's/\r$//; s/\r/ /g'
 }
 
+readarray -t prefixes <<< "$TRAIN"
+readarray -t sets <<< "valid=$VALID"$'\n'"$TEST"
+written=("--output=$OUTPUT/unclean") read=()
+for name in train "${sets[@]%%=*}"; do
+    for ending in "$SOURCE" "$SOURCE.original" "$TARGET"{,.{0..9}}; do written+=("--output=$OUTPUT/$name.$ending"); done
+done
+for prefix in "${prefixes[@]}" "${sets[@]#*=}"; do
+    for ending in "$SOURCE" "$TARGET"{,.{0..9}}; do read+=("the text=$prefix.$ending"); done
+done
+separate "${written[@]}" -- "${read[@]}"
+
 work=$OUTPUT/unclean
 rm -rf "$work"  # what an interrupted run left
 mkdir -p "$work"
 # Checked before anything is joined: one corpus whose sides do not align would shift all that follow it.
-readarray -t prefixes <<< "$TRAIN"
 for prefix in "${prefixes[@]}"; do
     name=$work/$(basename "$prefix")
     for language in "$SOURCE" "$TARGET"; do text "$prefix.$language" > "$name.raw.$language"; done
@@ -80,7 +90,6 @@ done
 weightdistill clean --source "$work/joined.$SOURCE" --target "$work/joined.$TARGET" \
     --output-source "$OUTPUT/train.$SOURCE" --output-target "$OUTPUT/train.$TARGET" \
     --max-length "$MAX_LENGTH" --max-ratio "$MAX_RATIO" --deduplicate --drop-empty --json "$OUTPUT/counts.json"
-readarray -t sets <<< "valid=$VALID"$'\n'"$TEST"
 for set in "${sets[@]}"; do
     name=${set%%=*} prefix=${set#*=}
     text "$prefix.$SOURCE" > "$work/$name.$SOURCE"

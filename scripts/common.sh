@@ -75,6 +75,12 @@ same_options() {
     fi
 }
 
+# separate OPTION=OUTPUT... -- OPTION=INPUT...: dies if an output would replace an input. An output may be a folder that is
+# written anew, and an input may lie in it.
+separate() {
+    python -m weightdistill.files "$(basename "$0")" "$@" || exit
+}
+
 # references FILE: the references of a test set, one or, with .0, .1, ... behind its name, several.
 references() {
     if [[ -e $1 ]]; then echo "$1"; else compgen -G "$1.[0-9]" | sort || die "$1: no such file, and no $1.0"; fi

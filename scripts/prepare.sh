@@ -31,6 +31,8 @@ else
     described+=" --text $TEXT${DICTIONARIES:+ --dictionaries $DICTIONARIES}${TRAIN_BIN:+ --train-bin $TRAIN_BIN}"
 fi
 [[ ! -e $OUTPUT/text.json && ! -e $OUTPUT/spm.model && ! -e $OUTPUT/data-bin/done ]] || same_options "$OUTPUT" "$described"
+separate --output="$OUTPUT/pieces" --output="$OUTPUT/data-bin" -- --raw="$RAW" ${TEXT:+--text="$TEXT"} \
+    ${DICTIONARIES:+--dictionaries="$DICTIONARIES"} ${TRAIN_BIN:+--train-bin="$TRAIN_BIN"}
 processing() { python -m weightdistill.text.processing "$@"; }
 
 # Bad input is refused here, by file and line, before anything is built on it.

@@ -38,6 +38,8 @@ need --prepared "$PREPARED"; need --source "$SOURCE"; need --target "$TARGET"
 need --model "$MODEL"; need --output "$OUTPUT"
 if [[ -z $SELECT && -n $SAMPLES ]]; then SELECT=all; fi
 SELECT=${SELECT:-score}
+separate --output="$OUTPUT/pieces" --output="$OUTPUT/data-bin" -- --prepared="$PREPARED/pieces" \
+    --prepared="$PREPARED/data-bin" --model="$MODEL" ${SOURCES:+--sources="$SOURCES"}
 described="--prepared $PREPARED --source $SOURCE --target $TARGET --model $MODEL --beam $BEAM --length-penalty \
 $LENGTH_PENALTY --n-best $N_BEST --select $SELECT --max-ratio $MAX_RATIO --real $REAL --distilled $DISTILLED \
 --shards $SHARDS"

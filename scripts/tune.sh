@@ -20,6 +20,8 @@ options "$@"
 need --model "$MODEL"; need --prepared "$PREPARED"; need --raw "$RAW"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 
+separate --output="$OUTPUT" --output="$OUTPUT.tried" -- --model="$MODEL" --prepared="$PREPARED" --raw="$RAW" \
+    ${TEXT:+--text="$TEXT"}
 rm -rf "$OUTPUT.tried"  # it may be of another model
 for beam in $BEAMS; do
     for penalty in $LENGTH_PENALTIES; do

@@ -14,7 +14,8 @@ import torch
 from tqdm import tqdm
 
 from weightdistill import checkpoint
-from weightdistill.errors import DistillationError
+from weightdistill.errors import DistillationError, reported
+from weightdistill.files import require_separate
 
 
 def average(paths: Sequence[str | Path]) -> dict[str, Any]:
@@ -60,17 +61,16 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command line. Unusable input prints one line to standard error and ends with exit code 1."""
+    """Run the command line. Wrong arguments print the usage, and end with exit code 1."""
     match arguments:
         case [output, *paths] if paths:
-            try:
-                checkpoint.write(average(paths), output)
-            except DistillationError as error:
-                sys.exit(f"average: {error}")
+            require_separate({"the average": Path(output)}, {"a checkpoint": map(Path, paths)})
+            checkpoint.write(average(paths), output)
             print(f"wrote {output}: the average of {len(paths)} checkpoints")
         case _:
             sys.exit(__doc__)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with reported("average"):
+        main(sys.argv[1:])

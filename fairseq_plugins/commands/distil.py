@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from weightdistill.errors import DistillationError
+from weightdistill.files import separated_paths
 from weightdistill.text.processing import SideProcessing, TextProcessing
 
 app = typer.Typer()
@@ -156,7 +157,7 @@ def distil(
         tests[name] = Path(prefix)
     gpus = torch.cuda.device_count()
     job = Job(
-        teachers=tuple(path.strip() for path in teacher.split(",") if path.strip()),
+        teachers=tuple(map(str, separated_paths(teacher))),
         source=source,
         target=target,
         text=processing,

@@ -20,6 +20,7 @@ from fairseq_plugins.commands.options import (
 )
 from weightdistill.decoding.vocabulary_map import MapSettings
 from weightdistill.errors import DistillationError
+from weightdistill.files import require_separate
 
 if TYPE_CHECKING:
     from weightdistill.decoding.engines import Engine, Pieces
@@ -51,6 +52,10 @@ def evaluate(
     json_file: Json = None,
 ) -> None:
     """Score translations with sacrebleu or COMET."""
+    require_separate(
+        {"--json": json_file},
+        {"a translation": hypotheses, "--reference": reference, "--source": source, "--comet": comet},
+    )
     if bootstrap and randomisation:
         raise DistillationError("--bootstrap and --randomisation exclude each other; choose one of the two tests")
     from weightdistill.evaluation.scores import Settings, evaluate_files
@@ -117,6 +122,7 @@ def benchmark(
     from weightdistill.decoding.benchmark import benchmark_decoding
     from weightdistill.decoding.translation import read_pieces
 
+    require_separate({"--json": json_file}, {"a model": models, "--input": source, "--vocabulary-map": vocabulary_map})
     if bool(models) == (shape is not None):
         raise DistillationError("benchmark times either models or --shape; name models, or give --shape alone")
     if models and source is None:
@@ -182,6 +188,7 @@ def make_vocabulary_map(
     """Make a vocabulary map, with which CTranslate2 decodes faster; needs `pip install eflomal`."""
     from weightdistill.decoding.vocabulary_map import make_map
 
+    require_separate({"--output": output}, {"--source": source, "--target": target})
     settings = MapSettings(candidates, least, common, pairs)
     made, coverage = make_map(source, target, settings)
     made.write(output)

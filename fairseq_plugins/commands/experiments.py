@@ -31,7 +31,9 @@ def plan(
     from weightdistill.experiment.plan import check_table, read_results
     from weightdistill.experiment.plan import plan as plan_experiment
     from weightdistill.experiment.settings import read
+    from weightdistill.files import require_separate
 
+    require_separate({"--json": json_file}, {"the settings": config, "--results": results})
     estimate = plan_experiment(read(config), Machine.chosen(tflops, gpus))
     typer.echo(estimate.table())
     checks = [] if results is None else estimate.against(read_results(results))

@@ -3,7 +3,6 @@
 A command imports what it needs when it runs, so that `--help` is quick.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +21,7 @@ from fairseq_plugins.commands import (
     translation,
 )
 from fairseq_plugins.commands.options import quiet_fairseq
-from fairseq_plugins.errors import one_line
-from weightdistill.errors import DistillationError
+from weightdistill.errors import reported
 from weightdistill.installation import versions
 
 app = typer.Typer(
@@ -63,13 +61,10 @@ def plugin() -> None:
 
 
 def main() -> None:
-    """Run the command line. Unusable input prints one line to standard error and ends with exit code 2."""
+    """Run the command line. An error prints one line to standard error, and ends as `reported` says."""
     quiet_fairseq()
-    try:
+    with reported():
         app()
-    except DistillationError as error:
-        print(one_line(error), file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,12 @@ def check_teacher(
 ) -> None:
     """Check that a teacher can teach: its kind, direction and vocabulary, and its BLEU on a validation set."""
     from weightdistill.decoding.engines import Search
-    from weightdistill.files import read_lines
+    from weightdistill.files import read_lines, require_separate
     from weightdistill.text.processing import TextProcessing
 
+    require_separate(
+        {"--json": json_file}, {"the teacher": models, "--text": text, "--source": source, "--reference": reference}
+    )
     processing = TextProcessing.read(text)
     sources, references = read_lines(source), read_lines(reference)
     from fairseq_plugins.teacher_check import inspect_teachers, require_aligned, require_sane, score_translations

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fairseq_plugins.commands.options import Json, write_json
+from weightdistill.files import decode_lines, require_separate
 from weightdistill.text import corpus, ldc, testsets, tmx
 
 app = typer.Typer()
@@ -28,6 +29,10 @@ def clean(
     json_file: Json = None,
 ) -> None:
     """Check parallel text line by line, and leave out pairs that are unfit for training."""
+    require_separate(
+        {"--output-source": output_source, "--output-target": output_target, "--json": json_file},
+        {"--source": source, "--target": target},
+    )
     settings = corpus.CleanSettings(max_length, max_ratio, deduplicate, drop_empty)
     counts = corpus.clean(source, target, output_source, output_target, settings)
     typer.echo(f"{source}, {target}: {counts}")
@@ -49,9 +54,8 @@ def read_tmx(
 @app.command()
 def read_ldc(
     table: Annotated[
-        typer.FileText,
+        typer.FileBinaryRead,
         typer.Argument(
-            encoding="utf-8",
             help="Table of the corpus's files; - for standard input. Each line names a source file and a target file "
             "(SGML documents, .sgm, or one sentence per line) and optionally an alignment file, separated by tabs. "
             "Without an alignment, segments with equal ids belong together.",
@@ -74,7 +78,9 @@ def read_ldc(
             f"{text.missing} links to missing segments"
         )
 
-    parts = ldc.read_table(table, table.name)
+    parts = ldc.read_table(decode_lines(table, table.name), table.name)
+    outputs = {"--source": Path(f"{output}.{source}"), "--target": Path(f"{output}.{target}")}
+    require_separate(outputs, {"the table": Path(table.name)})
     count = ldc.convert_corpus(
         parts, source, target, output, encoding=encoding, target_encoding=target_encoding, report=report
     )

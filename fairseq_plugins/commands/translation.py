@@ -22,6 +22,7 @@ from fairseq_plugins.commands.options import (
 from fairseq_plugins.engine import source_words
 from weightdistill.decoding.engines import Engine
 from weightdistill.errors import DistillationError
+from weightdistill.files import require_separate
 
 app = typer.Typer()
 
@@ -58,6 +59,7 @@ def translate(
 
     A line of any length becomes one line; an empty one stays empty.
     """
+    require_separate({"--output": output}, {"the model": model, "--input": source, "--text": text})
     if pieces and text is not None:
         raise DistillationError("--pieces and --text exclude each other; leave out --text to translate pieces")
     from weightdistill.bundle import translate_text

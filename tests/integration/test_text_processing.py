@@ -90,7 +90,7 @@ def test_another_subword_model_is_refused_before_binarising(corpus: Corpus, tmp_
     )
     printed = run(*HERE, STAGES / "prepare.sh", "--raw", corpus.pieces, *options, fails=True)
     message = (
-        r"coverage: source: at most 1% of the pieces may be missing in \S+dict\.aa\.txt, but (\d+) of \1 pieces \(100"
+        r"coverage: error: source: at most 1% of .* may be missing in \S+dict\.aa\.txt, but (\d+) of \1 pieces \(100"
     )
     assert re.match(message, printed.splitlines()[-1])
     assert not (tmp_path / "prepared" / "data-bin").exists()

@@ -19,7 +19,7 @@ from weightdistill.decoding.engines import Engine, Hypothesis, Pieces, Search
 from weightdistill.decoding.translation import PieceLines, read_pieces
 from weightdistill.distillation.shards import decode_shard, read_shards, shard_of, source_provenance
 from weightdistill.errors import DistillationError
-from weightdistill.files import fingerprint, read_lines, require_writable, write_json
+from weightdistill.files import fingerprint, read_lines, require_separate, require_writable, write_json
 from weightdistill.text.corpus import write_pairs
 
 SELECTIONS = ("score", "bleu", "chrf", "all")
@@ -126,8 +126,8 @@ class SequenceDistillation:
         only: The one shard to decode, from 0; default: all. The corpus is not written then.
 
     Raises:
-        DistillationError: A file cannot be read or written, the files differ in their number of lines, or settings
-            contradict each other.
+        DistillationError: A file cannot be read or written, an output would replace an input, the files differ in
+            their number of lines, or settings contradict each other.
     """
 
     def __init__(
@@ -157,6 +157,11 @@ class SequenceDistillation:
             )
         if reference is None and (self._mixture.real or select in _BY_SIMILARITY):
             raise DistillationError("--real and --select need the references; name their file with --reference")
+        written = [output / name for name in ("source", "target", "distilled.json", "shards")]
+        require_separate(
+            {"--output": written},
+            {"the model": model, "--source": source, "--reference": reference, "--sources": monolingual},
+        )
         require_writable(output / "distilled.json")
         self._output, self._reference = output, reference
         lines = read_lines(source)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from weightdistill.errors import DistillationError
+from weightdistill.errors import DistillationError, reported
 from weightdistill.experiment.progress import run_workflow
 from weightdistill.installation import resources, stage_environment
 
@@ -63,12 +63,10 @@ def main() -> None:
     parser.add_argument("options", nargs=argparse.REMAINDER, help="options of Snakemake, after --")
     arguments = parser.parse_args()
     options = arguments.options[1:] if arguments.options[:1] == ["--"] else arguments.options
-    try:
-        code = launch(arguments.folder, options)
-    except DistillationError as error:
-        sys.exit(f"launch: {error}")
+    code = launch(arguments.folder, options)
     sys.exit(code if code >= 0 else 128 - code)
 
 
 if __name__ == "__main__":
-    main()
+    with reported("launch"):
+        main()

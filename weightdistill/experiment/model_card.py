@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from weightdistill import files
-from weightdistill.errors import DistillationError
+from weightdistill.errors import DistillationError, reported
 from weightdistill.experiment.schema import BundleSettings, Settings
 from weightdistill.experiment.settings import read
 from weightdistill.experiment.tables import TITLES, Table
@@ -199,4 +199,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reported("model card"):
+        main()

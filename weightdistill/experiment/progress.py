@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from weightdistill.errors import reported
 from weightdistill.experiment.training_log import records
 from weightdistill.experiment.units import duration
 from weightdistill.files import write_json
@@ -251,4 +252,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reported("progress"):
+        main()

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from tabulate import tabulate
 
+from weightdistill.errors import reported
 from weightdistill.experiment import pictures
 from weightdistill.experiment.comparison import Experiment, System
 from weightdistill.experiment.findings import listed, times
@@ -248,4 +249,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reported("report"):
+        main()

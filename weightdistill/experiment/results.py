@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from weightdistill.errors import reported
 from weightdistill.experiment import workflow
 from weightdistill.experiment.schema import Settings
 from weightdistill.experiment.settings import read, resolve
@@ -173,4 +174,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reported("results"):
+        main()

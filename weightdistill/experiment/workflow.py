@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 from weightdistill.experiment.schema import NO_GENERATOR, REAL, Settings
+from weightdistill.files import separated_paths
 
 TEACHER = "teacher"
 """The system that is no student."""
@@ -65,7 +66,7 @@ def compared(settings: Settings) -> dict[str, list[str]]:
 
 def teacher_checkpoints(settings: Settings) -> list[str]:
     """The teacher's checkpoint, an average or the one that was given; several if students learn from several."""
-    given = [path.strip() for path in settings.teacher.path.split(",") if path.strip()]
+    given = list(map(str, separated_paths(settings.teacher.path)))
     return given or [f"{TEACHER}/average.pt"]
 
 

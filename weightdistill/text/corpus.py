@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import writing
+from weightdistill.files import require_separate, writing
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,13 @@ def clean(
 
     Raises:
         DistillationError: A file cannot be read, a line is not UTF-8, a side is empty, the sides differ in their
-            number of lines, or no pair is kept. The message names file and line; nothing is written.
+            number of lines, no pair is kept, or an output would replace an input or the other. The message names file
+            and line; nothing is written.
     """
     settings = settings or CleanSettings()
+    require_separate(
+        {"--output-source": output_source, "--output-target": output_target}, {"--source": source, "--target": target}
+    )
     counts, digests = CleanCounts(), set[bytes]()
     with writing(output_source) as temporary_source, writing(output_target) as temporary_target:
         with (

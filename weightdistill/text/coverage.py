@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightdistill import files
-from weightdistill.errors import DistillationError
+from weightdistill.errors import DistillationError, reported
 
 LIMIT = 0.01
 """Largest share of unknown pieces that the right subword model leaves."""
@@ -98,13 +98,10 @@ def require_known(lines: Iterable[str], dictionary: str | Path, side: str) -> Un
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command line. Wrong arguments print the usage, unusable input one line; both end with exit code 1."""
+    """Run the command line. Wrong arguments print the usage, and end with exit code 1."""
     match arguments:
         case [dictionary, side, *paths] if paths:
-            try:
-                counted = require_known(_lines(paths), dictionary, side)
-            except DistillationError as error:
-                sys.exit(f"coverage: {error}")
+            counted = require_known(_lines(paths), dictionary, side)
             print(f"{side}: {dictionary} lacks {counted}")
         case _:
             sys.exit(__doc__)
@@ -117,4 +114,5 @@ def _lines(paths: Iterable[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with reported("coverage"):
+        main(sys.argv[1:])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightdistill.errors import DistillationError
+from weightdistill.files import require_separate
 from weightdistill.text.corpus import read_pairs, write_pairs
 from weightdistill.text.markup import decode, tags
 from weightdistill.text.sgm import Documents, read
@@ -84,7 +85,7 @@ def read_table(lines: Iterable[str], name: str) -> list[CorpusFiles]:
 
 
 def convert_corpus(
-    parts: Iterable[CorpusFiles],
+    parts: Sequence[CorpusFiles],
     source: str,
     target: str,
     output: str | Path,
@@ -108,8 +109,11 @@ def convert_corpus(
         The number of pairs.
 
     Raises:
-        DistillationError: See `read_aligned`; or an output cannot be written.
+        DistillationError: See `read_aligned`; or an output cannot be written, or would replace an input or the other.
     """
+    paths = Path(f"{output}.{source}"), Path(f"{output}.{target}")
+    read = [path for part in parts for path in (part.source, part.target, part.alignment) if path is not None]
+    require_separate({"--source": paths[0], "--target": paths[1]}, {"a part of the corpus": read})
 
     def pairs() -> Iterator[tuple[str, str]]:
         for part in parts:
@@ -117,7 +121,7 @@ def convert_corpus(
             yield from text.pairs
             report(part, text)
 
-    return write_pairs(pairs(), Path(f"{output}.{source}"), Path(f"{output}.{target}"))
+    return write_pairs(pairs(), *paths)
 
 
 def read_aligned(

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
 from weightdistill import files
-from weightdistill.errors import DistillationError
+from weightdistill.errors import DistillationError, reported
 from weightdistill.text import tokenisation
 from weightdistill.text.subwords import JOINING, Segmenter, detect, open_segmenter
 from weightdistill.text.tokenisation import Step, one_blank
@@ -274,30 +274,27 @@ _RESERVED = {NAME, "README.md", "config.json", "model.bin", "vmap.txt"}
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command line. Wrong arguments print the usage, unusable input one line; both end with exit code 1."""
+    """Run the command line. Wrong arguments print the usage, and end with exit code 1."""
     workers = 1
     match arguments:
         case [*rest, "--workers", number] if number.isdigit() and int(number):
             arguments, workers = rest, int(number)
-    try:
-        match arguments:
-            case ["encode", path, "source" | "target" as side]:
-                convert(path, side, workers)
-            case ["decode", path]:
-                convert(path, None, workers)
-            case ["describe", folder, source, target, model]:
-                sides = (SideProcessing(language, subwords=Path(model)) for language in (source, target))
-                TextProcessing(*sides).write(folder)
-            case ["copy", path, folder]:
-                TextProcessing.read(path).write(folder)
-            case ["files", path, source, target]:
-                processing = TextProcessing.read(path)
-                processing.require_direction(source, target)
-                print(Path(path) / NAME if Path(path).is_dir() else path, *processing.files, sep="\n")
-            case _:
-                sys.exit(__doc__)
-    except DistillationError as error:
-        sys.exit(f"processing: {error}")
+    match arguments:
+        case ["encode", path, "source" | "target" as side]:
+            convert(path, side, workers)
+        case ["decode", path]:
+            convert(path, None, workers)
+        case ["describe", folder, source, target, model]:
+            sides = (SideProcessing(language, subwords=Path(model)) for language in (source, target))
+            TextProcessing(*sides).write(folder)
+        case ["copy", path, folder]:
+            TextProcessing.read(path).write(folder)
+        case ["files", path, source, target]:
+            processing = TextProcessing.read(path)
+            processing.require_direction(source, target)
+            print(Path(path) / NAME if Path(path).is_dir() else path, *processing.files, sep="\n")
+        case _:
+            sys.exit(__doc__)
 
 
 def convert(path: str, side: Side | None, workers: int = 1) -> None:
@@ -344,4 +341,5 @@ _CHUNK = 5000
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with reported("processing"):
+        main(sys.argv[1:])

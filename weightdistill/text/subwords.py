@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import sentencepiece
 
-from weightdistill.errors import DistillationError
+from weightdistill.errors import DistillationError, reported
 
 Kind: TypeAlias = Literal["sentencepiece", "subword-nmt", "fastbpe"]
 
@@ -183,29 +183,32 @@ def train(prefix: str, vocab_size: int, files: list[str]) -> None:
         files: Text, one sentence per line.
 
     Raises:
-        RuntimeError: SentencePiece cannot read a file, or finds too little text.
+        DistillationError: SentencePiece cannot read a file, or finds too little text.
     """
-    sentencepiece.SentencePieceTrainer.train(
-        input=files,
-        model_prefix=prefix,
-        vocab_size=vocab_size,
-        model_type="bpe",
-        character_coverage=1.0,
-        normalization_rule_name="nmt_nfkc",
-        minloglevel=1,
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            input=files,
+            model_prefix=prefix,
+            vocab_size=vocab_size,
+            model_type="bpe",
+            character_coverage=1.0,
+            normalization_rule_name="nmt_nfkc",
+            minloglevel=1,
+        )
+    except (OSError, RuntimeError) as error:
+        raise DistillationError(
+            f"no subword model of {vocab_size} pieces can be trained on {', '.join(files)}: {error}; give more text, "
+            "or a smaller vocabulary"
+        ) from error
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command line. Wrong arguments print the usage, unusable files one line; both end with exit code 1."""
-    try:
-        match arguments:
-            case ["train", prefix, vocab_size, *files] if files:
-                train(prefix, int(vocab_size), files)
-            case _:
-                sys.exit(__doc__)
-    except (OSError, RuntimeError) as error:  # RuntimeError is SentencePiece's
-        sys.exit(f"subwords: {error}")
+    """Run the command line. Wrong arguments print the usage, and end with exit code 1."""
+    match arguments:
+        case ["train", prefix, vocab_size, *files] if files and vocab_size.isdigit():
+            train(prefix, int(vocab_size), files)
+        case _:
+            sys.exit(__doc__)
 
 
 def _read(path: Path) -> bytes:
@@ -227,4 +230,5 @@ def _code_lines(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with reported("subwords"):
+        main(sys.argv[1:])

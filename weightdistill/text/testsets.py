@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import read_lines, writing
+from weightdistill.files import read_lines, require_separate, writing
 from weightdistill.text.sgm import TextSet, read, write_translation
 
 
@@ -35,7 +35,8 @@ def convert_test_set(
     Raises:
         DistillationError: See `sgm.read`. Also if there are several sources, or neither a source nor a reference; a
             requested reference does not exist; source and references differ in their segments; a segment is empty; or
-            a file cannot be written. Nothing is written unless all sets are valid.
+            a file cannot be written, or would replace an input or another. Nothing is written unless all sets are
+            valid.
     """
     sets = [text_set for file in files for text_set in read(file, encoding, reference_encoding)]
     names = ", ".join(map(str, files))
@@ -51,8 +52,12 @@ def convert_test_set(
             "the files with its srcset and refset"
         )
     suffixes = [target] if len(chosen) == 1 else [f"{target}.{number}" for number in range(len(chosen))]
-    texts = {Path(f"{output}.{suffix}"): text_set for suffix, text_set in zip(suffixes, chosen, strict=True)}
-    texts |= {Path(f"{output}.{source}"): text_set for text_set in sources}
+    paths = {
+        "--source": [Path(f"{output}.{source}") for _ in sources],
+        "--target": [Path(f"{output}.{suffix}") for suffix in suffixes],
+    }
+    require_separate(paths, {"the test set": files})
+    texts = dict(zip((*paths["--target"], *paths["--source"]), (*chosen, *sources), strict=True))
     order = (sources or chosen)[0]
     lines = {path: text_set.lines(order) for path, text_set in texts.items()}
     for text_set in texts.values():
@@ -81,8 +86,9 @@ def convert_translations(
 
     Raises:
         DistillationError: A file cannot be read; `source` does not hold exactly one source; the number of translations
-            differs from that of the segments; or the output cannot be written.
+            differs from that of the segments; or the output cannot be written, or would replace an input.
     """
+    require_separate({"--output": output}, {"the translations": translations, "--source": source})
     sources = [text_set for text_set in read(source, encoding) if text_set.kind == "source"]
     if len(sources) != 1:
         raise DistillationError(f"{source} must hold one srcset, but holds {len(sources)}; name the file of the source")

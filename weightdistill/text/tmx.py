@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from weightdistill.errors import DistillationError
+from weightdistill.files import require_separate
 from weightdistill.text.corpus import write_pairs
 
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -67,9 +68,11 @@ def convert_tmx(path: Path, source: str, target: str, output: str | Path) -> int
         The number of pairs.
 
     Raises:
-        DistillationError: See `read_tmx`; or an output cannot be written.
+        DistillationError: See `read_tmx`; or an output cannot be written, or would replace the memory or the other.
     """
-    return write_pairs(read_tmx(path, source, target), Path(f"{output}.{source}"), Path(f"{output}.{target}"))
+    paths = Path(f"{output}.{source}"), Path(f"{output}.{target}")
+    require_separate({"--source": paths[0], "--target": paths[1]}, {"the translation memory": path})
+    return write_pairs(read_tmx(path, source, target), *paths)
 
 
 def _text(segment: ElementTree.Element) -> Iterator[str]:

@@ -53,4 +53,4 @@ def test_the_command_counts_several_files_together(dictionary: Path, tmp_path: P
     result = subprocess.run([*command, tmp_path / "one", tmp_path / "two"], capture_output=True, text=True)
     assert result.stdout == f"target: {dictionary} lacks 1 of 200 pieces (0.50%), e.g. x\n"
     result = subprocess.run([*command, tmp_path / "two"], capture_output=True, text=True)
-    assert result.returncode == 1 and result.stderr.startswith("coverage: target: at most 1% of the pieces")
+    assert result.returncode == 2 and result.stderr.startswith("coverage: error: target: at most 1% of the pieces")

@@ -268,5 +268,5 @@ def test_the_command_names_a_line_that_is_not_utf8(folder: Path, tmp_path: Path)
     form_of(folder, "bpe").write(tmp_path)
     command = [sys.executable, "-m", "weightdistill.text.processing", "encode", str(tmp_path), "source"]
     result = subprocess.run(command, input=b"one\n\xff\n", capture_output=True)
-    assert result.returncode == 1
-    assert result.stderr.decode() == "processing: standard input: line 2 is not UTF-8; convert the file first\n"
+    assert result.returncode == 2
+    assert result.stderr.decode() == "processing: error: standard input: line 2 is not UTF-8; convert the file first\n"
