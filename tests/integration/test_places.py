@@ -42,7 +42,8 @@ def content_of(folder: Path) -> dict[Path, bytes]:
         "train student {0}/data-bin --teacher {0}/teacher/checkpoint_last.pt --output {0}/teacher/../teacher",
         "train phase2 {0}/data-bin --teacher {0}/teacher/checkpoint_best.pt --student {0}/teacher/checkpoint_last.pt "
         "--output {0}/teacher",
-        "cache-teacher {0}/teacher/checkpoint_best.pt --data {0}/data-bin --output {0}/teacher --subset checkpoint_best.pt",
+        "cache-teacher {0}/teacher/checkpoint_best.pt --data {0}/data-bin --output {0}/teacher "
+        "--subset checkpoint_best.pt",
         "translate-corpus {0}/teacher/checkpoint_best.pt --source {0}/translated/source --output {0}/translated "
         "--data {0}/data-bin",
         "translate-corpus {0}/teacher/checkpoint_best.pt --source {0}/pieces/train.aa --sources {0}/translated/target "
