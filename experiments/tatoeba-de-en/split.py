@@ -9,10 +9,13 @@ pairs without a held-out sentence, shuffled.
 
 import argparse
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from weightdistill.files import read_lines
+from weightdistill.errors import DistillationError, reported
+from weightdistill.files import read_lines, require_separate
+from weightdistill.text.corpus import write_pairs
 
 
 def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[str, list[tuple[str, str]]]:
@@ -24,7 +27,7 @@ def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[st
         seed: Changes the order of the sentences.
 
     Raises:
-        ValueError: There are too few sentences for both held-out sets.
+        DistillationError: There are too few sentences for both held-out sets.
     """
 
     def rank(text: str) -> bytes:
@@ -32,7 +35,7 @@ def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[st
 
     english = sorted({pair[1] for pair in pairs}, key=rank)
     if len(english) <= 2 * held_out:
-        raise ValueError(f"held out must be less than half of the {len(english)} English sentences, but is {held_out}")
+        raise DistillationError(f"held out must be less than half of the {len(english)} English sentences, but is {held_out}")
     german_of: dict[str, list[str]] = {}
     for german, target in pairs:
         german_of.setdefault(target, []).append(german)
@@ -43,7 +46,7 @@ def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[st
         while len(part) < held_out:
             english_sentence = next(remaining, None)
             if english_sentence is None:
-                raise ValueError(f"the corpus has too few different German sentences to hold out {held_out} twice")
+                raise DistillationError(f"the corpus has too few different German sentences to hold out {held_out} twice")
             free = [german for german in german_of[english_sentence] if german not in held]
             if free:
                 part.append((free[0], english_sentence))
@@ -60,13 +63,15 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=1500, help="English sentences in valid, and in test")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    pairs = list(zip(*(read_lines(options.pairs / f"train.{side}") for side in ("de", "en")), strict=True))
-    for name, part in split(pairs, options.held_out, options.seed).items():
-        for index, side in enumerate(("de", "en")):
-            text = "".join(f"{pair[index]}\n" for pair in part)
-            (options.output / f"{name}.{side}").write_text(text, encoding="utf-8")
-        print(f"{name}: {len(part)} pairs")
+    parts, sides = ("train", "valid", "test"), ("de", "en")
+    inputs = [options.pairs / f"train.{side}" for side in sides]
+    outputs = {part: [options.output / f"{part}.{side}" for side in sides] for part in parts}
+    require_separate({"--output": itertools.chain(*outputs.values())}, {"--pairs": inputs})
+    corpus = list(zip(*map(read_lines, inputs), strict=True))
+    for part, pairs in split(corpus, options.held_out, options.seed).items():
+        print(f"{part}: {write_pairs(pairs, *outputs[part])} pairs")
 
 
 if __name__ == "__main__":
-    main()
+    with reported("split"):
+        main()

@@ -19,7 +19,7 @@ from weightdistill.decoding.benchmark import benchmark_decoding
 from weightdistill.decoding.engines import CTranslate2Engine, Search, translate
 from weightdistill.decoding.translation import read_pieces
 from weightdistill.decoding.vocabulary_map import MapSettings, make_map
-from weightdistill.errors import DistillationError
+from weightdistill.errors import DistillationError, reported
 from weightdistill.files import read_lines, write_json
 from weightdistill.terminal import text_table
 from weightdistill.text.processing import TextProcessing
@@ -114,4 +114,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with reported("quality"):
+        main()
