@@ -35,7 +35,9 @@ def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[st
 
     english = sorted({pair[1] for pair in pairs}, key=rank)
     if len(english) <= 2 * held_out:
-        raise DistillationError(f"held out must be less than half of the {len(english)} English sentences, but is {held_out}")
+        raise DistillationError(
+            f"held out must be less than half of the {len(english)} English sentences, but is {held_out}"
+        )
     german_of: dict[str, list[str]] = {}
     for german, target in pairs:
         german_of.setdefault(target, []).append(german)
@@ -46,7 +48,9 @@ def split(pairs: Sequence[tuple[str, str]], held_out: int, seed: int) -> dict[st
         while len(part) < held_out:
             english_sentence = next(remaining, None)
             if english_sentence is None:
-                raise DistillationError(f"the corpus has too few different German sentences to hold out {held_out} twice")
+                raise DistillationError(
+                    f"the corpus has too few different German sentences to hold out {held_out} twice"
+                )
             free = [german for german in german_of[english_sentence] if german not in held]
             if free:
                 part.append((free[0], english_sentence))
