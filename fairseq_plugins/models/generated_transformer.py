@@ -218,4 +218,6 @@ def generator_config(args: Namespace) -> GeneratorConfig:
     }
     if given.get("layer_init") == "spaced":  # its name in checkpoints of older versions
         given["layer_init"] = "middle"
+    if hasattr(args, "generator_sharing") and not hasattr(args, "generator_by_class"):
+        given["by_class"] = ""  # an older checkpoint, whose version had the same options for all classes
     return replace(BUNDLES[bundle], **given)

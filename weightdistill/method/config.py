@@ -5,9 +5,15 @@ There is an option wherever the paper and the authors' code differ, or the best 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import yaml
 
 from weightdistill.errors import DistillationError
+
+NAMED_LAYERS = ("first", "middle", "last")
+"""Starts of W_L that are one layer of the subset."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,8 @@ class GeneratorConfig:
     defaults did best on the validation set of Multi30k when changed one at a time (the sweep `defaults`).
 
     Raises:
-        DistillationError: A value is not one of the choices, or not a regular expression.
+        DistillationError: A value is of another type, is not one of the choices, or is not a regular expression; or
+            `by_class` does not map regular expressions to options.
     """
 
     sharing: str = field(
@@ -40,17 +47,18 @@ class GeneratorConfig:
     map_init: str = field(
         default="select",
         metadata={
-            "help": "start of W_I and W_O: random (xavier), evenly spaced entries with heads kept whole (select), or "
-            "one projection per residual stream from the teacher's embeddings (aligned)",
-            "choices": ("xavier", "select", "aligned"),
+            "help": "start of W_I and W_O: random, uniform (xavier) or normal (xavier_normal: the authors' code); "
+            "evenly spaced entries with heads kept whole (select); or one projection per residual stream from the "
+            "teacher's embeddings (aligned)",
+            "choices": ("xavier", "xavier_normal", "select", "aligned"),
         },
     )
     layer_init: str = field(
         default="middle",
         metadata={
-            "help": "start of W_L: 1/r for each layer of the subset (mean), or one-hot on its first, middle or last "
-            "layer",
-            "choices": ("mean", "first", "middle", "last"),
+            "help": "start of W_L: 1/r for each of the r layers of the subset (mean), normal with mean 0 and deviation "
+            "1/r (random: the authors' code), or one-hot on its first, middle or last layer",
+            "choices": ("mean", "random", *NAMED_LAYERS),
         },
     )
     gate_init: str = field(
@@ -80,22 +88,82 @@ class GeneratorConfig:
     rest: str = field(
         default="train",
         metadata={
-            "help": "classes that are not generated: train them from a fresh start, or copy the teacher's and freeze "
-            "them",
-            "choices": ("train", "copy"),
+            "help": "classes that are not generated: train them from a fresh start, copy the teacher's and freeze "
+            "them, or train them from the teacher's (tune; from a fresh start where the sizes differ)",
+            "choices": ("train", "copy", "tune"),
+        },
+    )
+    by_class: str = field(
+        default="",
+        metadata={
+            "help": "other options for some classes, in YAML: {REGULAR EXPRESSION: {OPTION: VALUE}}, as in {encoder.*: "
+            "{gate: false}}; where several expressions match the whole name, the last prevails"
         },
     )
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise DistillationError(f"generator {name} must be one of {', '.join(choices)}, but is {value!r}")
-        try:
-            re.compile(self.generate)
-        except re.error as error:
+        for option in fields(self):
+            value, choices = getattr(self, option.name), CHOICES.get(option.name)
+            if choices and value not in choices:
+                raise DistillationError(
+                    f"generator {option.name} must be one of {', '.join(choices)}, but is {value!r}"
+                )
+            if isinstance(option.default, bool) and not isinstance(value, bool):
+                raise DistillationError(f"generator {option.name} must be true or false, but is {value!r}")
+        _require_expression("generate", self.generate)
+        for expression, options in _parsed(self.by_class).items():
+            _require_expression("by_class", expression)
+            try:
+                replace(self, by_class="", **options)
+            except DistillationError as error:
+                raise DistillationError(f"generator by_class, {expression}: {error}") from None
+
+    def of_class(self, name: str) -> "GeneratorConfig":
+        """Return the options of one weight class.
+
+        Args:
+            name: The class, such as `decoder.fc1.weight`.
+        """
+        given = {
+            option: value
+            for expression, options in _parsed(self.by_class).items()
+            if re.fullmatch(expression, name)
+            for option, value in options.items()
+        }
+        return replace(self, by_class="", **given)
+
+
+def _require_expression(name: str, value: str) -> None:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise DistillationError(
+            f"generator {name} must be a regular expression, but is {value!r}: {error}; fix it"
+        ) from None
+
+
+def _parsed(by_class: str) -> dict[str, dict[str, Any]]:
+    """Read the options of each regular expression from YAML."""
+    try:
+        parsed = yaml.safe_load(by_class) or {}
+    except yaml.YAMLError as error:
+        raise DistillationError(
+            f"generator by_class must be YAML, but is {by_class!r}: {' '.join(str(error).split())}; fix it"
+        ) from None
+    allowed = [option.name for option in fields(GeneratorConfig) if option.name not in ("generate", "by_class")]
+    of_expressions = isinstance(parsed, dict) and all(isinstance(expression, str) for expression in parsed)
+    if not of_expressions or not all(isinstance(options, dict) for options in parsed.values()):
+        raise DistillationError(
+            f"generator by_class must map regular expressions to options, but is {by_class!r}; write "
+            "{EXPRESSION: {OPTION: VALUE}}"
+        )
+    for expression, options in parsed.items():
+        if unknown := [str(option) for option in options if option not in allowed]:
             raise DistillationError(
-                f"generator generate must be a regular expression, but is {self.generate!r}: {error}; fix it"
-            ) from None
+                f"generator by_class, {expression}: an option must be one of {', '.join(allowed)}, but is "
+                f"{', '.join(unknown)}"
+            )
+    return parsed
 
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -109,7 +177,16 @@ BUNDLES: Mapping[str, GeneratorConfig] = {
         sharing="class", equal_maps="learn", map_init="xavier", layer_init="mean", gate_init="ones"
     ),
     "authors": GeneratorConfig(
-        sharing="instance", equal_maps="decoder", map_init="xavier", layer_init="mean", gate_init="ones"
+        sharing="instance",
+        equal_maps="decoder",
+        map_init="xavier_normal",
+        layer_init="random",
+        gate_init="ones",
+        generate=r"(?!\w+\.(embed_positions|layer.*norm)).*",
+        by_class="{encoder.*: {layer_init: first, learn_layer_weights: false}, "
+        "decoder.(embed_tokens|output_projection).*: "
+        "{equal_maps: skip, layer_init: first, learn_layer_weights: false}, "
+        "decoder.output_projection.*: {gate: false}, (encoder|decoder).layer.*norm.*: {rest: tune}}",
     ),
 }
 """`paper` follows its equations, `authors` their published code; `default` did best in our measurements."""

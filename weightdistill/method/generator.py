@@ -8,6 +8,7 @@ Lin et al. (2021), section 3.2. For student layer j, generated from the subset A
 One module per weight class; training and export run the same code. Knows neither the student's modules nor fairseq.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from einops import einsum
 from torch import Tensor, nn
 
 from weightdistill.errors import DistillationError
-from weightdistill.method.config import GeneratorConfig
+from weightdistill.method.config import NAMED_LAYERS, GeneratorConfig
 from weightdistill.method.grouping import Group, group_weights
 from weightdistill.method.initialisation import MapInitialiser, layer_weights, preserving_gate
 from weightdistill.method.layout import Axis
@@ -198,21 +199,27 @@ class WeightGenerator(nn.Module):
         super().__init__()
         self.config = config or GeneratorConfig()
         self.aliases = dict(aliases or {})
-        initial_map = MapInitialiser(self.config.map_init, teacher_shape, student_shape, teacher_state)
+
+        @functools.cache
+        def initial_map(method: str) -> MapInitialiser:
+            return MapInitialiser(method, teacher_shape, student_shape, teacher_state)
+
         self.classes = nn.ModuleDict()
         self.trained = nn.ParameterDict()
         groups = group_weights(teacher_state, student_state)
         for group in groups:
-            size = student_state[group.student_names[0]].shape
-            if re.fullmatch(self.config.generate, group.weight_class.name):
+            config = self.config.of_class(group.weight_class.name)
+            if re.fullmatch(config.generate, group.weight_class.name):
                 stacked = torch.stack([teacher_state[name].float() for name in group.teacher_names])
-                generator = ClassGenerator(group, stacked, size, self.config, initial_map)
+                size = student_state[group.student_names[0]].shape
+                generator = ClassGenerator(group, stacked, size, config, initial_map(config.map_init))
                 self.classes[_key(group.weight_class.name)] = generator
-            elif self.config.rest == "train":
-                for name in group.student_names:
-                    self.trained[_key(name)] = nn.Parameter(student_state[name].detach().clone())
             else:
-                self._copy(group, teacher_state, size)
+                for name, start in _starts(group, teacher_state, student_state, config).items():
+                    if config.rest == "copy":
+                        self.register_buffer(_COPY_PREFIX + _key(name), start, persistent=False)
+                    else:
+                        self.trained[_key(name)] = nn.Parameter(start)
         if not self.classes:
             raise DistillationError(
                 f"generator generate must match a weight class, but is {self.config.generate!r}; the classes are "
@@ -245,22 +252,6 @@ class WeightGenerator(nn.Module):
         """Return the generator of each class, in the order of the student's weights."""
         return [module for module in self.classes.values() if isinstance(module, ClassGenerator)]
 
-    def _copy(self, group: Group, teacher_state: Mapping[str, Tensor], size: torch.Size) -> None:
-        if self.config.layer_init == "mean" and len(group.student_names) < len(group.teacher_names):
-            raise DistillationError(
-                f"{group.weight_class.name} cannot be copied: generator layer_init must name the layer to copy (first, "
-                "middle or last), but is 'mean'"
-            )
-        for name, subset in zip(group.student_names, group.subsets, strict=True):
-            weights = layer_weights(self.config.layer_init, len(subset), len(subset))
-            chosen = teacher_state[group.teacher_names[subset.start + int(weights.argmax())]]
-            if chosen.shape != size:
-                raise DistillationError(
-                    f"{name} cannot be copied: it must have the teacher's size {tuple(chosen.shape)}, but has "
-                    f"{tuple(size)}; generate it, or train it (generator rest train)"
-                )
-            self.register_buffer(_COPY_PREFIX + _key(name), chosen.detach().float().clone(), persistent=False)
-
     def _copied(self) -> list[tuple[str, Tensor]]:
         return [
             (name.removeprefix(_COPY_PREFIX).replace("/", "."), buffer)
@@ -269,6 +260,34 @@ class WeightGenerator(nn.Module):
 
 
 _COPY_PREFIX = "copied/"
+
+
+def _starts(
+    group: Group, teacher_state: Mapping[str, Tensor], student_state: Mapping[str, Tensor], config: GeneratorConfig
+) -> dict[str, Tensor]:
+    """Return starts of weights that are not generated: fresh ones, or the teacher's layers that `layer_init` names."""
+    fresh = {name: student_state[name].detach().clone() for name in group.student_names}
+    if config.rest == "train":
+        return fresh
+    if config.layer_init not in NAMED_LAYERS and len(group.student_names) < len(group.teacher_names):
+        raise DistillationError(
+            f"{group.weight_class.name} cannot be copied: generator layer_init must name the layer to copy "
+            f"({', '.join(NAMED_LAYERS)}), but is {config.layer_init!r}"
+        )
+    starts = {}
+    for name, subset in zip(group.student_names, group.subsets, strict=True):
+        chosen = layer_weights(config.layer_init, len(subset), len(subset)).argmax()
+        weight = teacher_state[group.teacher_names[subset.start + int(chosen)]].detach().float().clone()
+        if weight.shape == fresh[name].shape:
+            starts[name] = weight
+        elif config.rest == "tune":
+            starts[name] = fresh[name]
+        else:
+            raise DistillationError(
+                f"{name} cannot be copied: it must have the teacher's size {tuple(weight.shape)}, but has "
+                f"{tuple(fresh[name].shape)}; generate it, or train it (generator rest train or tune)"
+            )
+    return starts
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

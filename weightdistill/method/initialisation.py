@@ -11,6 +11,7 @@ from torch import Tensor
 from weightdistill.method.layout import Axis
 from weightdistill.method.shape import TransformerShape
 
+_RANDOM_MAPS = {"xavier": torch.nn.init.xavier_uniform_, "xavier_normal": torch.nn.init.xavier_normal_}
 _STACK_EMBEDDINGS = {"encoder": "encoder.embed_tokens.weight", "decoder": "decoder.embed_tokens.weight"}
 
 
@@ -58,7 +59,7 @@ class MapInitialiser:
     """Makes the initial value of a map, depending on the meaning of its axis.
 
     Args:
-        method: `xavier`, `select` or `aligned` (see GeneratorConfig.map_init).
+        method: One of the values of GeneratorConfig.map_init.
         teacher: Shape of the teacher.
         student: Shape of the student.
         teacher_state: Canonical state of the teacher; `aligned` uses its embeddings.
@@ -80,8 +81,8 @@ class MapInitialiser:
 
     def __call__(self, axis: Axis, teacher_size: int, student_size: int) -> Tensor:
         """Return the initial value of the map along `axis`, shape (teacher_size, student_size)."""
-        if self._method == "xavier":
-            return torch.nn.init.xavier_uniform_(torch.empty(teacher_size, student_size))
+        if self._method in _RANDOM_MAPS:
+            return _RANDOM_MAPS[self._method](torch.empty(teacher_size, student_size))
         if axis in (Axis.ENCODER_HEADS, Axis.DECODER_HEADS):
             stack = "encoder" if axis is Axis.ENCODER_HEADS else "decoder"
             heads = getattr(self._teacher, stack).heads, getattr(self._student, stack).heads
@@ -97,10 +98,16 @@ class MapInitialiser:
 
 
 def layer_weights(method: str, size: int, padded_size: int) -> Tensor:
-    """Return the initial W_L of a subset of `size` layers, padded with zeros to shape (padded_size,)."""
+    """Return the initial W_L of a subset of `size` layers, padded with zeros to shape (padded_size,).
+
+    `random` has the distribution of the authors' start: a square matrix of `size` rows, which Xavier's rule draws with
+    the variance 1/size, times a vector of 1/size. The terms are independent, so the product's variance is 1/size².
+    """
     weights = torch.zeros(padded_size)
     if method == "mean":
         weights[:size] = 1 / size
+    elif method == "random":
+        weights[:size] = torch.randn(size) / size
     else:
         weights[{"first": 0, "middle": (size - 1) // 2, "last": size - 1}[method]] = 1
     return weights

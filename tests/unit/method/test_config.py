@@ -1,5 +1,6 @@
 """Options of the generator, and their bundles."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,11 +28,44 @@ def test_a_broken_expression_is_refused():
 
 
 def test_the_bundles_follow_the_paper_and_the_authors():
+    """What `authors` computes is in test_authors.py."""
     assert set(BUNDLES) == {"default", "paper", "authors"}
     assert BUNDLES["default"] == GeneratorConfig()
-    assert BUNDLES["paper"].sharing == "class"
-    assert BUNDLES["authors"].sharing == "instance"
-    assert BUNDLES["authors"].equal_maps == "decoder"
-    for bundle in (BUNDLES["paper"], BUNDLES["authors"]):
-        assert (bundle.map_init, bundle.layer_init, bundle.gate_init) == ("xavier", "mean", "ones")
-        assert bundle.gate and bundle.learn_maps and bundle.learn_layer_weights
+    paper = BUNDLES["paper"]
+    assert (paper.sharing, paper.map_init, paper.layer_init, paper.gate_init) == ("class", "xavier", "mean", "ones")
+    assert paper.gate and paper.learn_maps and paper.learn_layer_weights
+    assert not BUNDLES["default"].by_class and not paper.by_class
+
+
+def test_classes_may_have_other_options_of_which_the_last_prevail():
+    config = GeneratorConfig(
+        layer_init="last",
+        by_class="{encoder.*: {gate: false, map_init: xavier}, '.*fc[12].weight': {gate: true, equal_maps: learn}}",
+    )
+    plain = GeneratorConfig(layer_init="last")
+    assert config.of_class("decoder.fc1.bias") == plain
+    assert config.of_class("encoder.fc1.bias") == replace(plain, gate=False, map_init="xavier")
+    assert config.of_class("encoder.fc1.weight") == replace(plain, map_init="xavier", equal_maps="learn")
+
+
+@pytest.mark.parametrize(
+    ("by_class", "message"),
+    [
+        ("{encoder.*: ", r"by_class must be YAML, but is '\{encoder\.\*: ': .*; fix it"),
+        ("encoder.*", r"by_class must map regular expressions to options, but is 'encoder\.\*'; write \{EXPRESSION"),
+        ("[encoder.*]", "by_class must map regular expressions to options"),
+        ("{encoder.*: ones}", "by_class must map regular expressions to options"),
+        ("{1: {gate: false}}", "by_class must map regular expressions to options"),
+        ("{(: {gate: false}}", r"by_class must be a regular expression, but is '\(': "),
+        ("{encoder.*: {gat: false}}", r"by_class, encoder\.\*: an option must be one of sharing, .*, but is gat$"),
+        ("{encoder.*: {generate: fc1}}", "an option must be one of .*, but is generate$"),
+        ("{encoder.*: {by_class: fc1}}", "an option must be one of .*, but is by_class$"),
+        ("{encoder.*: {gate: 1}}", r"by_class, encoder\.\*: generator gate must be true or false, but is 1"),
+        ("{encoder.*: {gate_init: twos}}", "gate_init must be one of ones, preserving, but is 'twos'"),
+        ("{encoder.*: {gate_init: [ones]}}", r"gate_init must be one of ones, preserving, but is \['ones'\]"),
+    ],
+)
+def test_the_error_for_options_of_classes_names_the_rule_and_the_value(by_class, message):
+    with pytest.raises(DistillationError, match=message) as caught:
+        GeneratorConfig(by_class=by_class)
+    assert "\n" not in str(caught.value)

@@ -48,6 +48,38 @@ def test_weights_that_are_not_generated_can_be_copied_and_frozen(build, make_sta
     assert not [name for name in generator.state_dict() if "encoder" in name and "decoder" not in name]
 
 
+def test_weights_that_are_not_generated_can_be_trained_from_the_teachers(
+    build, make_state, teacher_shape, tiny_student
+):
+    """Where the decoder is narrower, they start afresh."""
+    student = replace(tiny_student, encoder=replace(teacher_shape.encoder, layers=3))
+    config = GeneratorConfig(generate=r"decoder\.fc.*", rest="tune", layer_init="last")
+    generator = build(student, config, dtype=torch.float32)
+    teacher, fresh, state = make_state(teacher_shape), make_state(student, seed=1), generator()
+    for student_layer, teacher_layer in enumerate([1, 3, 5]):
+        tuned = state[f"encoder.layers.{student_layer}.fc1.weight"]
+        assert torch.equal(tuned, teacher[f"encoder.layers.{teacher_layer}.fc1.weight"]) and tuned.requires_grad
+    narrower = state["decoder.embed_tokens.weight"]
+    assert torch.equal(narrower, fresh["decoder.embed_tokens.weight"]) and narrower.requires_grad
+    assert "trained.encoder/layers/0/fc1/weight" in generator.state_dict()
+
+
+@pytest.mark.parametrize("rest", ["copy", "tune"])
+@pytest.mark.parametrize("layer_init", ["mean", "random"])
+def test_a_layer_to_copy_must_be_named(build, teacher_shape, rest, layer_init):
+    with pytest.raises(DistillationError, match=rf"must name the layer to copy \(first, .*, but is '{layer_init}'"):
+        student = student_shape("small", teacher_shape)
+        build(student, GeneratorConfig(generate=r"encoder\..*", rest=rest, layer_init=layer_init))
+
+
+def test_a_class_may_have_its_own_options(build, make_state, teacher_shape, tiny_student):
+    config = GeneratorConfig(by_class="{encoder.fc1.*: {gate: false}, decoder.fc1.*: {sharing: instance}}")
+    state = build(tiny_student, config).state_dict()
+    assert not [name for name in state if name.startswith("classes.encoder/fc1") and "gate" in name]
+    assert "classes.encoder/fc2/weight.gate_weight" in state
+    assert [state[f"classes.decoder/{role}/weight.W_O"].ndim for role in ("fc1", "fc2")] == [3, 2]
+
+
 def test_only_whole_class_names_match_the_expression(build, tiny_student):
     with pytest.raises(DistillationError, match=re.escape(r"but is 'encoder\\.fc[12]'")) as caught:
         build(tiny_student, GeneratorConfig(generate=r"encoder\.fc[12]"))

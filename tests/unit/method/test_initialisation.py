@@ -111,6 +111,20 @@ def test_xavier_stays_within_its_bound_and_reaches_it(initialise):
     assert start.var().item() == pytest.approx(bound**2 / 3, rel=0.05)
 
 
+def test_xavier_normal_has_the_variance_of_xavier_without_its_bound(initialise):
+    start = initialise("xavier_normal", Axis.DECODER_FFN, 200, 100)
+    assert start.shape == (200, 100)
+    assert start.var().item() == pytest.approx(2 / 300, rel=0.05)
+    assert start.abs().max() > 1.2 * math.sqrt(6 / 300)
+
+
+def test_random_layer_weights_vary_with_the_size_of_the_subset():
+    weights = torch.stack([layer_weights("random", 3, 4) for _ in range(5000)])
+    assert not weights[:, 3].any(), "padding"
+    assert weights[:, :3].mean().item() == pytest.approx(0, abs=0.01)
+    assert weights[:, :3].std().item() == pytest.approx(1 / 3, rel=0.05)
+
+
 @pytest.mark.parametrize("method", ["select", "aligned"])
 def test_equally_many_heads_shrink_and_fewer_heads_stay_intact(
     initialise, make_state, teacher_shape, tiny_student, method
