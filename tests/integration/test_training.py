@@ -4,6 +4,7 @@ import math
 import socket
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from commands import (
     TO_DECODE,
     TRAINING,
     Corpus,
+    MakeOnce,
     Training,
     fork,
     hypotheses,
@@ -31,10 +33,12 @@ from torch import Tensor
 from fairseq_plugins.engine import open_engine
 from fairseq_plugins.export import export
 from fairseq_plugins.models import architectures
+from fairseq_plugins.models.generated_transformer import generator_config
 from fairseq_plugins.training_record import record
 from weightdistill import checkpoint, files
 from weightdistill.decoding.engines import Search
 from weightdistill.experiment.binarised import target_tokens
+from weightdistill.method.config import BUNDLES, GeneratorConfig
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +115,46 @@ def test_a_small_student_keeps_the_shared_embedding_and_trains_in_bf16(
     shared = [weight for name, weight in weights.items() if "embed_tokens" in name or "output_projection" in name]
     assert len(shared) == 3 and len({weight.data_ptr() for weight in shared}) == 1
     assert all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights.values())
+
+
+@pytest.fixture(scope="session")
+def untied_teacher(data: Path, make_once: MakeOnce) -> Path:
+    """A teacher with three embeddings, learned positions and final norms, hardly trained."""
+
+    def train(folder: Path) -> None:
+        fork(
+            *("fairseq-train", data, "--save-dir", folder, "--task", "translation", "--arch", "transformer"),
+            *(
+                f"--{stack}-{switch}"
+                for stack in ("encoder", "decoder")
+                for switch in ("normalize-before", "learned-pos")
+            ),
+            *("--criterion", "label_smoothed_cross_entropy", "--max-update", 4, "--disable-validation"),
+            *(*TRAINING, *TEACHER_SHAPE, "--no-epoch-checkpoints"),
+        )
+
+    return make_once("untied_teacher", train) / "checkpoint_last.pt"
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_a_student_of_the_authors_generator_is_exported(
+    data: Path, untied_teacher: Path, tmp_path: Path, preset: str
+) -> None:
+    options = ["--student-preset", preset, "--generator", "authors", "--max-update", 4, "--disable-validation"]
+    fork(*phase1(data, tmp_path, untied_teacher, *options))
+    assert export(tmp_path / "checkpoint_last.pt", tmp_path / "student.pt").largest_difference <= 1e-5
+    teacher, student = weights_of(untied_teacher), weights_of(tmp_path / "student.pt")
+    frozen = [name for name, weight in student.items() if name in teacher and torch.equal(weight, teacher[name])]
+    assert frozen == (["decoder.output_projection.weight"] if preset == "small" else [])
+
+
+def test_checkpoints_of_before_options_of_classes_have_none() -> None:
+    """They name the bundle, and record all options that it had."""
+    older = {field.name: getattr(GeneratorConfig(), field.name) for field in fields(GeneratorConfig)}
+    del older["by_class"]
+    recorded = Namespace(generator="authors", **{f"generator_{name}": value for name, value in older.items()})
+    assert generator_config(recorded) == GeneratorConfig()
+    assert generator_config(Namespace(generator="authors")) == BUNDLES["authors"]
 
 
 def test_bf16_on_a_cpu_is_not_taken_for_a_tpu(data: Path, teacher: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The bundle `authors` against the equations of the authors' code, computed here in float64.
 
-That code maps the r layers of a subset by W_O and W_I, and combines them by an r x r matrix and a vector of r numbers. The
-product of these two is our W_L.
+That code maps the r layers of a subset by W_O and W_I, and combines them by an r x r matrix and a vector of r numbers.
+The product of these two is our W_L.
 """
 
 from collections.abc import Callable
