@@ -109,7 +109,7 @@ def _values(option: Field[Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "" if value is None else _code(f"{value:g}" if isinstance(value, float) else str(value))
+    return "" if value in (None, "") else _code(f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def _code(*words: str) -> str:
