@@ -194,7 +194,8 @@ def gram_of_widths(student: Sequence[Feature], teacher: Sequence[Feature]) -> Te
 def gram_of_positions(student: Sequence[Feature], teacher: Sequence[Feature]) -> Tensor:
     """Mean squared difference of position-by-position Gram matrices of two layers: NST, a form of MMD.
 
-    Huang and Wang (2017). The widths may differ.
+    Huang and Wang (2017). The widths may differ. Products are divided by the width; with a mask, TextBrewer 0.2.1
+    divides them by the padded length.
     """
     mask = student[0].mask
     pairs = mask[:, :, None] & mask[:, None, :]  # (batch, positions, positions)

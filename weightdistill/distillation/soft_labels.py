@@ -135,6 +135,8 @@ def from_top_k(indices: Tensor, values: Tensor, vocabulary: int, rest: str) -> T
 def ensemble(teacher_logits: Iterable[Tensor], temperature: float | Tensor = 1.0) -> Tensor | None:
     """Compute logits whose softened distribution is the mean of the teachers' softened distributions.
 
+    TextBrewer averages the logits instead (see `mean_logits`).
+
     Args:
         teacher_logits: One tensor per teacher, all of shape (tokens, vocabulary). They are consumed one at a time, so
             that they need not be in memory together.
