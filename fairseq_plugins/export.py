@@ -6,7 +6,6 @@ hold the same weights.
 
 import contextlib
 import json
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -236,10 +235,9 @@ def _writing(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder`, in a temporary one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        (Path(scratch) / "converted").mkdir()
-        yield Path(scratch) / "converted"
+    with files.scratch_folder(folder) as scratch:
+        (scratch / "converted").mkdir()
+        yield scratch / "converted"
 
 
 @contextlib.contextmanager

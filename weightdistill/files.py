@@ -7,10 +7,14 @@ is `require_separate` for the stages; PROGRAM is the name that an error begins w
 
 import contextlib
 import errno
+import fcntl
 import gzip
 import hashlib
 import json
 import os
+import re
+import shutil
+import socket
 import sys
 import tempfile
 import uuid
@@ -25,6 +29,10 @@ Place = Path | Iterable[Path] | None
 """What an option names: a file or folder, several, or nothing."""
 
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+_SMALL = 2**16
+"""Bytes that a disk must have room for."""
+_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+_TEMPORARY = re.compile(rf"\..*\.{_HOST}-[0-9a-f]{{12}}\.tmp")
 
 
 @contextlib.contextmanager
@@ -41,25 +49,46 @@ def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
             that of an input file that cannot be read.
     """
     path = Path(path)
-    temporary = temporary or path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         _require_file(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        of_this_file = error.filename is None or str(error.filename) == str(temporary)
-        if not of_this_file or (error.filename is None and error.errno not in _WRITE_ERRORS):
-            raise
-        raise _cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with _temporary_beside(path) as unique:
+        temporary = temporary or unique
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            of_this_file = error.filename is None or str(error.filename) == str(temporary)
+            if not of_this_file or (error.filename is None and error.errno not in _WRITE_ERRORS):
+                raise
+            raise _cannot_write(path, error) from error
+        finally:
+            _remove(temporary)
+
+
+@contextlib.contextmanager
+def scratch_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a new folder next to `path`, in which what is to be there can be made. Remove it when the block ends.
+
+    Args:
+        path: The file or folder that is to be made.
+
+    Raises:
+        DistillationError: The folder could not be made.
+    """
+    path = Path(path)
+    with _temporary_beside(path) as folder:
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        try:
+            yield folder
+        finally:
+            _remove(folder)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -82,8 +111,8 @@ def require_writable(path: str | Path) -> None:
     try:
         _require_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            file.write(bytes(_SMALL))  # a full disk still takes empty files
     except OSError as error:
         raise _cannot_write(path, error) from error
 
@@ -227,6 +256,39 @@ def _require_file(path: Path) -> None:
     """Refuse to replace anything but a file; a rename would replace a device, such as /dev/null, too."""
     if path.exists() and not path.is_file():
         raise OSError(f"{path} is a {'folder' if path.is_dir() else 'device'}, not a file")
+
+
+@contextlib.contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    """Yield a new temporary path next to `path`. Remove those that killed processes left in its folder, and make it.
+
+    All who write to a folder share a lock on it. Who has the lock alone knows that what lies there is of no living one
+    on this host; the names tell the hosts apart, because a lock on a folder may not reach others.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        with contextlib.suppress(OSError):  # another is writing, or the file system does not lock folders
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for entry in path.parent.iterdir():
+                if _TEMPORARY.fullmatch(entry.name):
+                    _remove(entry)
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_SH)
+        yield path.with_name(f".{path.name}.{_HOST}-{uuid.uuid4().hex[:12]}.tmp")
+    finally:
+        os.close(folder)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _cannot_write(path: Path, error: OSError) -> DistillationError:

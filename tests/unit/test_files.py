@@ -6,12 +6,17 @@ import hashlib
 import json
 import os
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from weightdistill import files
 from weightdistill.errors import DistillationError
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_failure_while_writing_keeps_the_previous_file(tmp_path: Path) -> None:
@@ -75,6 +80,33 @@ def test_a_fixed_temporary_name_overwrites_what_a_killed_writer_left(tmp_path: P
         given.write_text("whole", encoding="utf-8")
     assert path.read_text(encoding="utf-8") == "whole"
     assert [file.name for file in tmp_path.iterdir()] == ["output"]
+
+
+def killed_while(write: str, folder: Path) -> None:
+    """Run a line of Python in a process that is killed in the middle of its writing."""
+    code = f"import os, pathlib; from weightdistill import files\n{write} os.kill(os.getpid(), 9)"
+    killed = subprocess.run([sys.executable, "-c", code], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert killed.returncode == -signal.SIGKILL
+    assert list(folder.iterdir())
+
+
+def test_what_a_killed_writer_left_disappears_with_the_next_writing(tmp_path: Path) -> None:
+    killed_while("with files.writing('output') as file: file.write_text('half');", tmp_path)
+    killed_while("with files.scratch_folder('model') as folder: (folder / 'file').touch();", tmp_path)
+    (tmp_path / ".hidden.tmp").touch()  # of something else
+    files.write_json(tmp_path / "other", {})
+    assert {file.name for file in tmp_path.iterdir()} == {".hidden.tmp", "other"}
+
+
+def test_a_writer_leaves_what_another_is_writing(tmp_path: Path) -> None:
+    with files.writing(tmp_path / "first") as temporary, files.scratch_folder(tmp_path / "model") as folder:
+        temporary.write_text("first", encoding="utf-8")
+        code = "from weightdistill import files; files.write_json('second', {})"
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True
+        )
+        assert folder.is_dir()
+    assert {file.name for file in tmp_path.iterdir()} == {"first", "second"}
 
 
 def test_json_is_indented_and_keeps_letters_of_any_alphabet(tmp_path: Path) -> None:
