@@ -7,6 +7,7 @@ are printed now and then. Trainings that run one by one tell the workflow by a s
 """
 
 import argparse
+import contextlib
 import json
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from weightdistill.errors import reported
+from weightdistill.errors import DistillationError, reported
 from weightdistill.experiment.training_log import records
 from weightdistill.experiment.units import duration
 from weightdistill.files import write_json
@@ -179,14 +180,15 @@ def run_training(command: Sequence[str], log: Path, environment: Mapping[str, st
         )
         state = None
         for _ in _while_running(process):
-            if news := monitor.poll():
-                state = news
-                write_json(file, asdict(state))
-            elif state is not None:
-                file.touch()  # still running
+            news = monitor.poll()
+            state = news or state
             if state is not None:
                 display.show({log.parent.name: state})
-    file.unlink(missing_ok=True)
+                # On a broken disk, the training itself says so.
+                with contextlib.suppress(DistillationError, OSError):
+                    write_json(file, asdict(state)) if news else file.touch()
+    with contextlib.suppress(OSError):
+        file.unlink()
     with log.open(encoding="utf-8", errors="replace") as text:
         text.seek(begin)
         return Finished(_shell_code(process.returncode), [line.rstrip("\n") for line in deque(text, LAST_LINES)])

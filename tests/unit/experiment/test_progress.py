@@ -67,6 +67,13 @@ def test_a_training_runs_with_its_output_in_its_log(tmp_path: Path, capfd: pytes
     assert "wd: 50%, epoch 1, update 50/100, loss 3.5" in capfd.readouterr().out
 
 
+def test_a_training_goes_on_where_its_progress_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "progress.json").mkdir()
+    program = f"import time; print({inner(50, 0.5)!r}, flush=True); time.sleep(1.5); print('finished')"
+    finished = run_training([sys.executable, "-c", program, "--max-update", "100"], tmp_path / "train.log")
+    assert (finished.code, finished.last_lines[-1]) == (0, "finished")
+
+
 def test_a_training_that_fails_gives_the_end_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_text("of an earlier run\n")
