@@ -41,8 +41,10 @@ def run(training: Training) -> int:
     Raises:
         DistillationError: The training is impossible, another one than its folder holds, or would replace its teacher.
     """
-    training.output.mkdir(parents=True, exist_ok=True)
     log = training.output / "train.log"
+    record = training.output / "training.json"
+    if not record.exists():
+        files.require_writable(log)
     with _locked(training.output):
         files.require_separate(
             {"--output": sorted(training.output.glob("checkpoint*.pt"))},
@@ -50,11 +52,11 @@ def run(training: Training) -> int:
         )
         described = _description(training)
         _require_same(training.output, described)
-        if (training.output / "training.json").exists():
+        if record.exists():
             print(f"trained already: {training.output}")
             return 0
         words = command(training, _machine(training))
-        (training.output / "options.txt").write_text(described, encoding="utf-8")
+        _describe(training.output, described)
         print(summary(training.stage, words), flush=True)
         # The interpreter's fairseq-train, also where its environment is not activated.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -63,6 +65,7 @@ def run(training: Training) -> int:
             for line in finished.last_lines:
                 if line.startswith(_ERROR_LINES):
                     raise DistillationError(f"{line.partition(': error: ')[2]} (log: {log})")
+            files.require_writable(log)  # or else the reason could not be written there
             print(*finished.last_lines, f"the training failed; its whole output is in {log}", sep="\n", file=sys.stderr)
         else:
             _record(training.output)
@@ -105,6 +108,13 @@ def _require_same(folder: Path, described: str) -> None:
             f"{folder} holds a training with other options or inputs (its options.txt says which); remove the folder "
             "to train anew, or that file to resume with these"
         )
+
+
+def _describe(folder: Path, described: str) -> None:
+    path = folder / "options.txt"
+    if not path.exists() or path.read_text(encoding="utf-8") != described:
+        with files.writing(path) as temporary:
+            temporary.write_text(described, encoding="utf-8")
 
 
 def _same(first: str, second: str) -> bool:
