@@ -1,4 +1,4 @@
-"""Around fairseq's checkpoints: a command after each, a check before loading; fairseq has no hooks for either."""
+"""Around fairseq's checkpoints: a command after each, and checks around loading; fairseq has no hooks for either."""
 
 import functools
 import logging
@@ -41,12 +41,15 @@ def at_each_checkpoint(command: str) -> None:
     checkpoint_utils.save_checkpoint = save_and_run
 
 
-def check_before_loading() -> None:
-    """From now on, show the task each checkpoint that a training of this process loads, before it is loaded.
+def check_around_loading() -> None:
+    """From now on, show the task each checkpoint before a training loads it, and end a training that is finished.
 
     A task that wants to see it has a method `before_loading`, which takes the checkpoint's path and whether the
     training resumes. One that starts from the weights alone (--finetune-from-model, --reset-optimizer) does not resume.
-    Such a task's trainings must also not write where their teachers' checkpoints lie. May be called more than once.
+    Such a task's trainings must also not write where their teachers' checkpoints lie.
+
+    fairseq compares the number of updates with --max-update only after a further update, so that a training which was
+    killed after its last checkpoint, or is just started again, would have one too many. May be called more than once.
     """
     load = getattr(Trainer.load_checkpoint, "__wrapped__", Trainer.load_checkpoint)
 
@@ -60,11 +63,15 @@ def check_before_loading() -> None:
             if Path(filename).is_file():
                 check(Path(filename), resumes=not reset_optimizer)
         try:
-            return load(trainer, filename, reset_optimizer, *args, **named_args)
+            loaded = load(trainer, filename, reset_optimizer, *args, **named_args)
         except Exception as error:  # fairseq's, which takes the place of the model's
             if isinstance(error.__context__, DistillationError):
                 raise error.__context__ from None
             raise
+        if 0 < trainer.cfg.optimization.max_update <= (updates := trainer.get_num_updates()):
+            logger.info("nothing to train: %s has all %d updates", filename, updates)
+            raise SystemExit(0)
+        return loaded
 
     Trainer.load_checkpoint = check_and_load
 

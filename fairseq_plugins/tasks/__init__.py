@@ -4,5 +4,5 @@ from fairseq_plugins import checkpoint_hooks, compat, errors
 from fairseq_plugins import criterions as criterions
 
 compat.apply()
-checkpoint_hooks.check_before_loading()
+checkpoint_hooks.check_around_loading()
 errors.install()

@@ -67,6 +67,18 @@ def resumed(command: list[object]) -> int:
     return int(trainer.get_num_updates())
 
 
+def test_a_finished_training_has_no_further_update(
+    data: Path, teacher: Path, two_updates: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(two_updates, tmp_path / "finished")
+    before = (folder / "checkpoint_last.pt").read_bytes()
+    log = fork(*student(data, folder, teacher, "--max-update", 2))
+    assert f"nothing to train: {folder}/checkpoint_last.pt has all 2 updates" in log
+    assert (folder / "checkpoint_last.pt").read_bytes() == before
+    fork(*student(data, folder, teacher, "--max-update", 3))
+    assert checkpoint.read(folder / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 3
+
+
 def test_a_training_resumes_with_the_same_teacher_wherever_its_file_is(
     data: Path, teacher: Path, two_updates: Path, tmp_path: Path
 ) -> None:
