@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -288,7 +289,8 @@ def _write_shard(folder: Path, name: str, expected: int, sentences: Sequence[Lab
     for array, values in arrays.items():
         path = _path(folder, name, array)
         with writing(path) as temporary, temporary.open("wb") as file:
-            np.save(file, values)
+            # Given a real file, numpy hides the reason why it cannot be written.
+            np.save(SimpleNamespace(write=file.write), values)  # type: ignore[arg-type]
         files[array] = {"sha256": fingerprint(path), "bytes": path.stat().st_size}
     return {"name": name, "sentences": expected, "tokens": int(arrays["offsets"][-1]), "files": files}
 

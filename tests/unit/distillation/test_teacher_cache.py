@@ -90,6 +90,18 @@ def test_a_cache_of_many_shards_keeps_few_files_open(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
 
 
+def test_a_full_disk_is_named_and_leaves_no_half_shard(tmp_path):
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150, allowed[1]))  # a write beyond this fails like one to a full disk
+    try:
+        with pytest.raises(DistillationError, match="cannot write .*npy: File too large; check that .* disk not full"):
+            write_cache(tmp_path, settings(), SHARDS, labels_of)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert list(tmp_path.iterdir()) == []
+    assert write_cache(tmp_path, settings(), SHARDS, labels_of) == 2
+
+
 def test_an_interrupted_cache_is_resumed(tmp_path):
     def interrupted(sentences):
         if sentences.start:
