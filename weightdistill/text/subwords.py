@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 import sentencepiece
 
 from weightdistill.errors import DistillationError, reported
+from weightdistill.files import writing
 
 Kind: TypeAlias = Literal["sentencepiece", "subword-nmt", "fastbpe"]
 
@@ -178,23 +179,24 @@ def train(prefix: str, vocab_size: int, files: list[str]) -> None:
     """Train one BPE model on all files together, so that both languages share their pieces.
 
     Args:
-        prefix: Prefix of the files to write, PREFIX.model and PREFIX.vocab.
+        prefix: Prefix of the file to write, PREFIX.model.
         vocab_size: Number of pieces.
         files: Text, one sentence per line.
 
     Raises:
-        DistillationError: SentencePiece cannot read a file, or finds too little text.
+        DistillationError: SentencePiece cannot read a file, or finds too little text; or the model cannot be written.
     """
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            input=files,
-            model_prefix=prefix,
-            vocab_size=vocab_size,
-            model_type="bpe",
-            character_coverage=1.0,
-            normalization_rule_name="nmt_nfkc",
-            minloglevel=1,
-        )
+        with writing(f"{prefix}.model") as temporary, temporary.open("wb") as model:
+            sentencepiece.SentencePieceTrainer.train(
+                input=files,
+                model_writer=model,
+                vocab_size=vocab_size,
+                model_type="bpe",
+                character_coverage=1.0,
+                normalization_rule_name="nmt_nfkc",
+                minloglevel=1,
+            )
     except (OSError, RuntimeError) as error:
         raise DistillationError(
             f"no subword model of {vocab_size} pieces can be trained on {', '.join(files)}: {error}; give more text, "

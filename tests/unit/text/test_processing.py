@@ -270,3 +270,14 @@ def test_the_command_names_a_line_that_is_not_utf8(folder: Path, tmp_path: Path)
     result = subprocess.run(command, input=b"one\n\xff\n", capture_output=True)
     assert result.returncode == 2
     assert result.stderr.decode() == "processing: error: standard input: line 2 is not UTF-8; convert the file first\n"
+
+
+def test_the_command_says_in_one_line_that_the_disk_is_full(folder: Path, tmp_path: Path) -> None:
+    form_of(folder, "bpe").write(tmp_path)
+    command = [sys.executable, "-m", "weightdistill.text.processing", "encode", str(tmp_path), "source"]
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(command, input=b"one\n", stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode == 2
+    assert result.stderr.decode() == (
+        "processing: error: cannot write the output: No space left on device; check that the disk is not full\n"
+    )
