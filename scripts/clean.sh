@@ -76,7 +76,7 @@ separate "${written[@]}" -- "${read[@]}"
 
 work=$OUTPUT/unclean
 rm -rf "$work"  # what an interrupted run left
-mkdir -p "$work"
+mkdir -p "$work/set"
 # Checked before anything is joined: one corpus whose sides do not align would shift all that follow it.
 for prefix in "${prefixes[@]}"; do
     name=$work/$(basename "$prefix")
@@ -94,16 +94,17 @@ for set in "${sets[@]}"; do
     name=${set%%=*} prefix=${set#*=}
     text "$prefix.$SOURCE" > "$work/$name.$SOURCE"
     require_text "$work/$name.$SOURCE"
-    one_ending < "$work/$name.$SOURCE" > "$OUTPUT/$name.$SOURCE.original"
-    normalised "$SOURCE" < "$OUTPUT/$name.$SOURCE.original" > "$OUTPUT/$name.$SOURCE"
+    one_ending < "$work/$name.$SOURCE" > "$work/set/$name.$SOURCE.original"
+    normalised "$SOURCE" < "$work/set/$name.$SOURCE.original" > "$work/set/$name.$SOURCE"
     readarray -t files < <(references "$prefix.$TARGET")
     [[ ${#files[@]} -gt 0 ]] || die "$prefix.$TARGET: no such file"
-    rm -f "$OUTPUT/$name.$TARGET" "$OUTPUT/$name.$TARGET".[0-9]  # of other references, maybe more
     for file in "${files[@]}"; do
         require_text "$file"
         # its number, if there are several
-        one_ending < "$file" | letters "$TARGET" > "$OUTPUT/$name.$TARGET${file#"$prefix.$TARGET"}"
+        one_ending < "$file" | letters "$TARGET" > "$work/set/$name.$TARGET${file#"$prefix.$TARGET"}"
     done
+    rm -f "$OUTPUT/$name.$TARGET" "$OUTPUT/$name.$TARGET".[0-9]  # of other references, maybe more
+    mv "$work/set"/* "$OUTPUT"
     echo "$name: $(wc -l < "$OUTPUT/$name.$SOURCE") sentences, ${#files[@]} translations of each"
 done
 rm -r "$work"

@@ -75,10 +75,29 @@ same_options() {
     fi
 }
 
-# separate OPTION=OUTPUT... -- OPTION=INPUT...: dies if an output would replace an input. An output may be a folder that is
-# written anew, and an input may lie in it.
+# separate OPTION=OUTPUT... -- OPTION=INPUT...: dies if an output would replace an input. No input may lie in an output
+# that is a folder, because it is written anew.
 separate() {
     python -m weightdistill.files "$(basename "$0")" "$@" || exit
+}
+
+# record FILE TEXT: writes a small file whole or not at all; several machines may write the same one. A process that is
+# killed leaves FILE.*.tmp.
+record() {
+    local temporary=$1.$HOSTNAME.$$.tmp
+    echo "$2" > "$temporary" || die "cannot write $1; check that the folder is writable and the disk not full"
+    mv "$temporary" "$1"
+}
+
+# preprocess OPTIONS...: fairseq-preprocess. On a full disk it ends with a traceback; here, with one line.
+preprocess() {
+    local printed
+    if ! printed=$(fairseq-preprocess "$@" 2>&1); then
+        [[ $printed != *OSError:* ]] || die "fairseq-preprocess: ${printed##*OSError: }"
+        echo "$printed" >&2
+        die "fairseq-preprocess failed"
+    fi
+    echo "$printed"
 }
 
 # references FILE: the references of a test set, one or, with .0, .1, ... behind its name, several.

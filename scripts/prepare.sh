@@ -74,8 +74,8 @@ if [[ -e $OUTPUT/text.sha256 && $(< "$OUTPUT/text.sha256") != "$sums" ]]; then
     rm -f "$OUTPUT/spm.model" "$OUTPUT/text.json" "$OUTPUT/data-bin/done"
 fi
 mkdir -p "$OUTPUT/pieces"
-echo "$sums" > "$OUTPUT/text.sha256"
-echo "$described" > "$OUTPUT/options.txt"
+record "$OUTPUT/text.sha256" "$sums"
+record "$OUTPUT/options.txt" "$described"
 if [[ ! -e $OUTPUT/text.json && -n $TEXT ]]; then
     processing copy "$TEXT" "$OUTPUT"
 elif [[ ! -e $OUTPUT/text.json ]]; then
@@ -103,7 +103,8 @@ vocabulary=(--joined-dictionary)
 [[ -z $dictionaries ]] \
     || vocabulary=(--srcdict "$dictionaries/dict.$SOURCE.txt" --tgtdict "$dictionaries/dict.$TARGET.txt")
 test_prefixes=$(for name in $TESTS; do echo -n "$OUTPUT/pieces/$name,"; done)
-fairseq-preprocess --source-lang "$SOURCE" --target-lang "$TARGET" "${vocabulary[@]}" "${train[@]}" \
+preprocess --source-lang "$SOURCE" --target-lang "$TARGET" "${vocabulary[@]}" "${train[@]}" \
     --validpref "$OUTPUT/pieces/valid" --testpref "${test_prefixes%,}" --destdir "$OUTPUT/data-bin" --workers "$THREADS"
 [[ -z $TRAIN_BIN ]] || python -m fairseq_plugins.binarised "$TRAIN_BIN" "$SOURCE" "$TARGET" "$OUTPUT"
+rm -f "$OUTPUT"/*.tmp  # what killed runs left
 touch "$OUTPUT/data-bin/done"

@@ -67,8 +67,7 @@ same_options "$OUTPUT" "$described"
 
 mkdir -p "$OUTPUT"
 if [[ ! -e $OUTPUT/options.txt ]]; then  # several machines may come to this at once
-    echo "$described" > "$OUTPUT/options.txt.$HOSTNAME.$$"
-    mv "$OUTPUT/options.txt.$HOSTNAME.$$" "$OUTPUT/options.txt"
+    record "$OUTPUT/options.txt" "$described"
 fi
 weightdistill translate-corpus "$MODEL" --data "$PREPARED/data-bin" --source "$PREPARED/pieces/train.$SOURCE" \
     --reference "$PREPARED/pieces/train.$TARGET" --output "$OUTPUT" --shards "$SHARDS" ${ONLY:+--only "$ONLY"} \
@@ -81,8 +80,9 @@ rm -rf "$OUTPUT/data-bin" "$OUTPUT/pieces"
 mkdir -p "$OUTPUT/pieces"
 mv "$OUTPUT/source" "$OUTPUT/pieces/train.$SOURCE"
 mv "$OUTPUT/target" "$OUTPUT/pieces/train.$TARGET"
-fairseq-preprocess --source-lang "$SOURCE" --target-lang "$TARGET" --trainpref "$OUTPUT/pieces/train" \
+preprocess --source-lang "$SOURCE" --target-lang "$TARGET" --trainpref "$OUTPUT/pieces/train" \
     --srcdict "$PREPARED/data-bin/dict.$SOURCE.txt" --tgtdict "$PREPARED/data-bin/dict.$TARGET.txt" \
     --destdir "$OUTPUT/data-bin" --workers "$THREADS"
 cp "$PREPARED"/data-bin/{valid,test}*."$SOURCE-$TARGET".* "$OUTPUT/data-bin"
+rm -f "$OUTPUT"/*.tmp  # what killed runs left
 touch "$OUTPUT/data-bin/done"
