@@ -290,7 +290,7 @@ def _write_shard(folder: Path, name: str, expected: int, sentences: Sequence[Lab
         path = _path(folder, name, array)
         with writing(path) as temporary, temporary.open("wb") as file:
             # Given a real file, numpy hides the reason why it cannot be written.
-            np.save(SimpleNamespace(write=file.write), values)  # type: ignore[arg-type]
+            np.save(SimpleNamespace(write=file.write), values)
         files[array] = {"sha256": fingerprint(path), "bytes": path.stat().st_size}
     return {"name": name, "sentences": expected, "tokens": int(arrays["offsets"][-1]), "files": files}
 

@@ -94,7 +94,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_shard(tmp_path):
     allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (150, allowed[1]))  # a write beyond this fails like one to a full disk
     try:
-        with pytest.raises(DistillationError, match="cannot write .*npy: File too large; check that .* disk not full"):
+        with pytest.raises(DistillationError, match=r"cannot write .*npy: File too large; check that .* disk not full"):
             write_cache(tmp_path, settings(), SHARDS, labels_of)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
