@@ -5,6 +5,7 @@
 is `require_separate` for the stages; PROGRAM is the name that an error begins with.
 """
 
+import codecs
 import contextlib
 import errno
 import fcntl
@@ -21,13 +22,15 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from weightdistill.errors import DistillationError, reported
 
 Place = Path | Iterable[Path] | None
 """What an option names: a file or folder, several, or nothing."""
 
+_BLOCK = 2**16
+_GZIP = b"\x1f\x8b"
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _SMALL = 2**16
 """Bytes that a disk must have room for."""
@@ -183,36 +186,103 @@ def fingerprint(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def reading(path: str | Path, remedy: str = "give the path of a text file") -> Iterator[BinaryIO]:
+    """Open a file for reading, and decompress it if it is gzipped, whatever its name.
+
+    Args:
+        path: The file.
+        remedy: What the error advises.
+
+    Raises:
+        DistillationError: The file cannot be opened, or the block cannot read or decompress it to its end.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            if path.suffix == ".gz" or file.peek(2).startswith(_GZIP):
+                with gzip.open(file) as content:
+                    yield content  # type: ignore[misc]  # a GzipFile is a binary file in all but its type
+            else:
+                yield file
+    except (OSError, EOFError, zlib.error) as error:
+        if getattr(error, "filename", None) not in (None, str(path)):
+            raise  # of another file that the block uses
+        reason = getattr(error, "strerror", None) or error
+        raise DistillationError(f"{path} cannot be read: {reason}; {remedy}") from error
+
+
+def read_bytes(path: str | Path, remedy: str = "give the path of a text file") -> bytes:
+    """Read a file, gzipped or not, see `reading`."""
+    with reading(path, remedy) as file:
+        return file.read()
+
+
+def decode(
+    data: bytes, name: str | Path, encoding: str = "utf-8", first: int = 1, remedy: str = "convert the file first"
+) -> str:
+    """Decode text.
+
+    Args:
+        data: The bytes of one or several lines. A byte order mark at the beginning of a file in UTF-8 is dropped.
+        name: Name of the file for errors.
+        encoding: Encoding by its name in Python.
+        first: Number of the first line in the file.
+        remedy: What the error advises.
+
+    Raises:
+        DistillationError: Python does not know the encoding, or a line is not in it or holds a NUL character; the
+            message names the line.
+    """
+    is_utf8 = encoding.lower() in ("utf-8", "utf8")
+    try:
+        text = data.decode("utf-8-sig" if is_utf8 and first == 1 else encoding)
+        if not is_utf8:
+            text.encode()  # some encodings, such as UTF-7, can hold what is no character
+    except (UnicodeError, LookupError) as error:
+        raise _cannot_decode(name, encoding, error, first, remedy) from error
+    if (start := text.find("\0")) >= 0:
+        line = first + text.count("\n", 0, start)
+        raise DistillationError(
+            f"{name}: line {line} holds a NUL character, as UTF-16 read as {encoding.upper()} does; convert the file "
+            "to UTF-8, or remove the character"
+        )
+    return text
+
+
+def decode_blocks(file: BinaryIO, name: str | Path, encoding: str, remedy: str) -> Iterator[str]:
+    """Decode text block by block, where the whole may not fit into main memory. See `decode`."""
+    line = 1
+    try:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        while block := file.read(_BLOCK):
+            text = decoder.decode(block)
+            yield text
+            line += text.count("\n")
+        yield decoder.decode(b"", final=True)
+    except (UnicodeError, LookupError) as error:
+        raise _cannot_decode(name, encoding, error, line, remedy) from error
+
+
 def read_lines(path: str | Path) -> list[str]:
     """Read the lines of a UTF-8 text file.
 
     Only a line feed ends a line; a carriage return before it is dropped.
 
     Args:
-        path: The file, gzipped if it ends in .gz.
+        path: The file, which may be gzipped.
 
     Raises:
         DistillationError: The file is missing, unreadable, empty or not UTF-8.
     """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DistillationError(f"{path} cannot be read: {reason}; give the path of a text file") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DistillationError(f"{path}: line {line} is not UTF-8; convert the file first") from error
+    text = decode(read_bytes(path), path)
     if not text.strip():
         raise DistillationError(f"{path} is empty; it must hold one sentence per line")
     # Not splitlines(): it would also break lines at characters such as U+2028, and the sides would no longer align.
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
-def decode_lines(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[str]:
+def decode_lines(lines: Iterable[bytes], name: str | Path, first: int = 1) -> Iterator[str]:
     """Decode lines of UTF-8, and drop the line feed, and a carriage return before it, that end them.
 
     Args:
@@ -224,11 +294,37 @@ def decode_lines(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[
         DistillationError: A line is not UTF-8.
     """
     for number, line in enumerate(lines, start=first):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise DistillationError(f"{name}: line {number} is not UTF-8; convert the file first") from error
-        yield text.removesuffix("\n").removesuffix("\r")
+        yield decode(line, name, first=number).removesuffix("\n").removesuffix("\r")
+
+
+def read_json(path: str | Path, remedy: str) -> Any:
+    """Read a value from a JSON file.
+
+    Args:
+        path: The file.
+        remedy: What the error advises.
+
+    Raises:
+        DistillationError: The file cannot be read, or is not JSON in UTF-8.
+    """
+    return parse_json(decode(read_bytes(path, remedy), path, remedy=remedy), path, remedy)
+
+
+def parse_json(text: str, name: str | Path, remedy: str) -> Any:
+    """Parse JSON.
+
+    Args:
+        text: The JSON.
+        name: Name of the file for errors.
+        remedy: What the error advises.
+
+    Raises:
+        DistillationError: The text is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DistillationError(f"{name} is not JSON, or is damaged: {error}; {remedy}") from error
 
 
 def first_line(text: str, *words: str) -> str:
@@ -289,6 +385,17 @@ def _remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _cannot_decode(
+    name: str | Path, encoding: str, error: UnicodeError | LookupError, first: int, remedy: str
+) -> DistillationError:
+    if isinstance(error, LookupError):
+        return DistillationError(
+            f"{name}: encoding must be one that Python knows, but is {encoding!r}; e.g. utf-8 or gb18030"
+        )
+    line = first + (error.object.count(b"\n", 0, error.start) if isinstance(error, UnicodeDecodeError) else 0)
+    return DistillationError(f"{name}: line {line} is not {encoding.upper()}; {remedy}")
 
 
 def _cannot_write(path: Path, error: OSError) -> DistillationError:

@@ -3,16 +3,14 @@
 Knows nothing about subwords or fairseq.
 """
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import require_separate, writing
+from weightdistill.files import decode, reading, require_separate, writing
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def clean(
     """Write the pairs of a parallel corpus that are fit for training.
 
     Args:
-        source: Source side, one sentence per line, gzipped if it ends in .gz.
+        source: Source side, one sentence per line, which may be gzipped.
         target: Target side, likewise.
         output_source: File to write.
         output_target: File to write.
@@ -114,10 +112,10 @@ def read_pairs(
     """Read the sentence pairs of parallel text.
 
     Args:
-        source: Source side, one sentence per line, gzipped if it ends in .gz.
+        source: Source side, one sentence per line, which may be gzipped.
         target: Target side, likewise.
-        encoding: Encoding of the source, by its name in Python. The byte of a line feed must not occur within another
-            character.
+        encoding: Encoding of the source, by its name in Python; one in which a line feed is a single byte, which does
+            not occur within another character.
         target_encoding: Encoding of the target.
 
     Yields:
@@ -127,6 +125,8 @@ def read_pairs(
         DistillationError: A file cannot be read, a line is not in its encoding, or the sides differ in their number of
             lines. The message names file and line.
     """
+    _require_line_feed(source, encoding)
+    _require_line_feed(target, target_encoding)
     sides = _lines(source, encoding), _lines(target, target_encoding)
     number = 0
     while True:
@@ -156,7 +156,7 @@ def write_pairs(pairs: Iterable[tuple[str, str]], source: Path, target: Path) ->
         The number of pairs.
 
     Raises:
-        DistillationError: An output cannot be written.
+        DistillationError: There is no pair, or an output cannot be written.
     """
     count = 0
     with (
@@ -169,6 +169,10 @@ def write_pairs(pairs: Iterable[tuple[str, str]], source: Path, target: Path) ->
             source_file.write(pair[0] + "\n")
             target_file.write(pair[1] + "\n")
             count += 1
+        if not count:
+            raise DistillationError(
+                f"{source} and {target} must get a sentence pair, but there is none; check the input"
+            )
     return count
 
 
@@ -190,19 +194,23 @@ def _outcome(pair: tuple[str, str], settings: CleanSettings, digests: set[bytes]
 
 
 def _lines(path: Path, encoding: str) -> Iterator[str]:
+    remedy = "name its encoding, or convert the file first"
+    with reading(path) as file:
+        # Only a line feed ends a line; a separator within one would misalign the sides later.
+        for number, line in enumerate(file, start=1):
+            yield " ".join(decode(line, path, encoding, number, remedy).removeprefix("\ufeff").split())
+
+
+def _require_line_feed(path: Path, encoding: str) -> None:
+    """Refuse an encoding in which the byte of a line feed is not a line feed, such as UTF-16."""
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    # Only a line feed ends a line; a separator within one would misalign the sides later.
-                    yield " ".join(line.decode(encoding).removeprefix("\ufeff").split())
-                except UnicodeDecodeError as error:
-                    raise DistillationError(
-                        f"{path}: line {number} is not {encoding.upper()}; name its encoding, or convert the file first"
-                    ) from error
-                except LookupError as error:
-                    raise DistillationError(
-                        f"{path}: encoding must be one that Python knows, but is {encoding!r}; e.g. utf-8 or gb18030"
-                    ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DistillationError(f"{path} cannot be read: {error}; give the path of a text file") from error
+        usable = b"\n".decode(encoding) == "\n"
+    except UnicodeError:
+        usable = False
+    except LookupError:
+        return  # decoding says so
+    if not usable:
+        raise DistillationError(
+            f"{path}: encoding must be one in which a line feed is a single byte, but is {encoding!r}; convert the "
+            "file to UTF-8"
+        )
