@@ -6,19 +6,22 @@ outside any set, as the LDC has them (`weightdistill.text.ldc`). Knows neither t
 """
 
 import html
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from weightdistill.errors import DistillationError
 from weightdistill.files import writing
-from weightdistill.text.markup import COMMENT, ENCODINGS, decode, tags, unescape
+from weightdistill.text.markup import ENCODINGS, decode, tags, unescape, without_comments
 
 _CHINESE = ("chi", "cmn", "mandarin", "zh")
 """Beginnings of the names and codes of the language."""
 
 _KINDS = {"srcset": "source", "refset": "reference", "tstset": "translation"}
 _WMT_KINDS = {"src": "source", "ref": "reference", "hyp": "translation"}
+_LEVELS = {"mteval": 0, "dataset": 1, **dict.fromkeys(_KINDS, 1), "doc": 2}
+"""Elements whose end tags are required, and how deep they lie. The LDC leaves out those of others."""
 Documents = dict[str, dict[str, str]]
 """Text of each segment, by document and segment id, both in the order of the file."""
 
@@ -100,8 +103,8 @@ def read(path: str | Path, encoding: str | None = None, reference_encoding: str 
         The sets in the order of the file: a source, each reference or each system.
 
     Raises:
-        DistillationError: The file cannot be read or decoded, or holds no set; or a segment occurs twice, is outside a
-            document, or has no id or end tag. The message names the line.
+        DistillationError: The file cannot be read or decoded, holds no set, or ends within one; or a segment occurs
+            twice, is outside a document, or has no id or end tag. The message names the line.
     """
     path = Path(path)
     if reference_encoding:
@@ -174,9 +177,12 @@ class _Reader:
 
     def __init__(self, path: Path, text: str) -> None:
         self._path, self._text = path, text
-        self._sets: dict[tuple[str, str], TextSet] = {}  # by kind and system
+        self._sets: list[TextSet] = []
+        self._of_system: dict[tuple[str, str], list[TextSet]] = {}  # by kind and system
+        self._occurrences: Counter[tuple[str, str, str]] = Counter()  # of a document, by kind, system and its id
+        self._open: list[tuple[str, int]] = []  # elements of _LEVELS that have not ended, and their starts
         self._enclosing: TextSet | None = None  # holds the attributes of the open set
-        self._blocks: dict[tuple[str, str], int] = {}  # number of the enclosing set in which a system first occurred
+        self._blocks: dict[tuple[str, str], int] = {}  # number of the enclosing set in which a system's last set began
         self._block = 0
         self._document = ""
         self._name_begin: int | None = None  # start of the document's name, if an element holds it
@@ -184,16 +190,20 @@ class _Reader:
         self._segment: tuple[dict[str, str], str, int] | None = None  # its document, its id, and the start of its text
 
     def sets(self) -> list[TextSet]:
+        end = 0
         for position, end, closing, tag, attributes in tags(self._text):
             if self._segment is not None:
                 segments, number, begin = self._segment
                 if tag == "seg" and closing:
-                    segments[number] = " ".join(unescape(COMMENT.sub("", self._text[begin:position])).split())
+                    segments[number] = " ".join(unescape(without_comments(self._text[begin:position])).split())
                     self._segment = None
-                elif tag in ("seg", "doc", *_KINDS):
+                elif tag in ("seg", *_LEVELS):
                     raise self._error(begin, f"segment {number!r} has no end tag")
                 # Anything else in angle brackets is text of the segment, e.g. <unk>.
-            elif tag in (*_KINDS, "dataset"):
+                continue
+            if tag in _LEVELS:
+                self._nest(tag, position, closing)
+            if tag in (*_KINDS, "dataset"):
                 self._open_set(tag, attributes, closing)
             elif tag == "doc":
                 self._open_document(position, attributes, closing)
@@ -202,18 +212,44 @@ class _Reader:
             elif tag in _WMT_KINDS and not closing and self._enclosing is not None:
                 if self._enclosing.kind == "dataset":
                     self._open_side(tag, attributes, self._enclosing)
-            elif tag == "seg" and not closing:
-                self._open_segment(position, end, attributes)
-        if self._segment is not None:
-            _, number, begin = self._segment
-            raise self._error(begin, f"segment {number!r} has no end tag")
-        sets = [text_set for text_set in self._sets.values() if text_set.documents]
+            elif tag == "seg":
+                self._open_segment(position, end, attributes, closing)
+        self._require_end(end)
+        sets = [text_set for text_set in self._sets if text_set.documents]
         if not sets:
             raise DistillationError(
                 f"{self._path} holds no segments in a srcset, refset, tstset, dataset or document; give a file of "
                 "NIST, LDC or WMT"
             )
         return sets
+
+    def _nest(self, tag: str, position: int, closing: bool) -> None:
+        """Check that elements begin and end within each other: a cut or damaged file would lose segments."""
+        level = _LEVELS[tag]
+        if closing and (not self._open or _LEVELS[self._open[-1][0]] < level):
+            raise self._error(position, f"</{tag}> ends what has not begun")
+        if self._open and _LEVELS[self._open[-1][0]] >= level + closing:
+            name, begin = self._open[-1]
+            raise self._error(begin, f"<{name}> has no end tag")
+        if closing:
+            self._open.pop()
+        else:
+            self._open.append((tag, position))
+
+    def _require_end(self, end: int) -> None:
+        """Check that the file is not cut.
+
+        Args:
+            end: End of its last tag.
+        """
+        if self._segment is not None:
+            _, number, begin = self._segment
+            raise self._error(begin, f"segment {number!r} has no end tag")
+        if self._open:
+            name, begin = self._open[-1]
+            raise self._error(begin, f"<{name}> has no end tag, so the file is cut")
+        if (cut := self._text.find("<", end)) >= 0 and without_comments(self._text[cut:]).strip():
+            raise self._error(cut, "a tag has no end, so the file is cut")
 
     def _open_set(self, tag: str, attributes: Mapping[str, str], closing: bool) -> None:
         self._block += 1
@@ -260,26 +296,26 @@ class _Reader:
 
     def _select(self, kind: str, system: str, enclosing: TextSet, position: int | None) -> None:
         """Choose the set of the following segments. A later set with the same sysid may be another reference."""
-        system = "" if kind == "source" else system
-        key, number = (kind, system), 1
-        while (
-            position is not None
-            and key in self._sets
-            and self._document in self._sets[key].documents
-            and self._blocks[key] != self._block
-        ):
-            number += 1
-            key = (kind, f"{system}#{number}")
-        if key not in self._sets:
+        key = kind, "" if kind == "source" else system
+        sets = self._of_system.setdefault(key, [])
+        # Each further set has the documents of which the earlier sets have all that occurred.
+        document = *key, self._document
+        number = 0 if position is None else self._occurrences[document]
+        if number == len(sets):
+            if position is not None and sets and self._blocks[key] == self._block:
+                raise self._error(position, f"the {sets[-1]} has document {self._document!r} twice")
+            name = key[1] if number == 0 else f"{key[1]}#{number + 1}"
             languages = enclosing.source_language, enclosing.target_language
-            self._sets[key] = TextSet(kind, key[1], enclosing.set_id, *languages)
+            sets.append(TextSet(kind, name, enclosing.set_id, *languages))
+            self._sets.append(sets[-1])
             self._blocks[key] = self._block
-        self._current = self._sets[key]
-        if position is not None and self._document in self._current.documents:
-            raise self._error(position, f"the {self._current} has document {self._document!r} twice")
+        self._current = sets[number]
+        self._occurrences[document] += 1
         self._current.documents.setdefault(self._document, {})
 
-    def _open_segment(self, position: int, end: int, attributes: Mapping[str, str]) -> None:
+    def _open_segment(self, position: int, end: int, attributes: Mapping[str, str], closing: bool) -> None:
+        if closing:
+            raise self._error(position, "</seg> ends what has not begun")
         if self._current is None:
             raise self._error(position, "a segment is in no document")
         if not (number := attributes.get("id", "")):

@@ -1,14 +1,14 @@
 """Reads translation memories in TMX. Knows nothing about models or subwords."""
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import require_separate
+from weightdistill.files import decode_blocks, reading, require_separate
 from weightdistill.text.corpus import write_pairs
+from weightdistill.text.markup import HEAD, encoding_of
 
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _FORMAT_CODES = ("bpt", "ept", "ph", "it", "ut")
@@ -18,7 +18,7 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
     """Read the sentence pairs of a translation memory. Units without both languages are skipped.
 
     Args:
-        path: The file, gzipped if it ends in .gz.
+        path: The file, which may be gzipped.
         source: Source language as in the file's `xml:lang`, in either case, with or without its region.
         target: Target language, likewise.
 
@@ -29,28 +29,24 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
         DistillationError: The file cannot be read, is not TMX, or has no pair of these languages.
     """
     empty = True
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            body = None
-            for event, element in ElementTree.iterparse(file, ("start", "end")):
-                if event == "start" and element.tag == "body":
-                    body = element
-                if event == "start" or element.tag != "tu":
-                    continue
-                sentences = {}
-                for variant in element.iter("tuv"):
-                    segment = variant.find("seg")
-                    if segment is not None:
-                        language = variant.get(_LANGUAGE, variant.get("lang", "")).lower()
-                        sentence = " ".join("".join(_text(segment)).split())
-                        sentences[language] = sentences[language.partition("-")[0]] = sentence
-                if source.lower() in sentences and target.lower() in sentences:
-                    empty = False
-                    yield sentences[source.lower()], sentences[target.lower()]
-                if body is not None:
-                    body.clear()  # a whole translation memory may not fit into main memory
-    except (OSError, EOFError, zlib.error, ElementTree.ParseError) as error:
-        raise DistillationError(f"{path} cannot be read as TMX: {error}; give a .tmx or .tmx.gz file") from error
+    body = None
+    with reading(path, "give a .tmx or .tmx.gz file") as file:
+        for event, element in _events(file, path):
+            if event == "start" and element.tag == "body":
+                body = element
+            if event == "start" or element.tag != "tu":
+                continue
+            sentences = {}
+            for variant in element.findall("tuv"):
+                segment = variant.find("seg")
+                if segment is not None:
+                    language = variant.get(_LANGUAGE, variant.get("lang", "")).lower()
+                    sentences[language] = sentences[language.partition("-")[0]] = _sentence(segment)
+            if source.lower() in sentences and target.lower() in sentences:
+                empty = False
+                yield sentences[source.lower()], sentences[target.lower()]
+            if body is not None:
+                body.clear()  # a whole translation memory may not fit into main memory
     if empty:
         raise DistillationError(f"{path} has no pair of {source} and {target}; name two languages that it has")
 
@@ -75,10 +71,27 @@ def convert_tmx(path: Path, source: str, target: str, output: str | Path) -> int
     return write_pairs(read_tmx(path, source, target), *paths)
 
 
-def _text(segment: ElementTree.Element) -> Iterator[str]:
-    """Yield the text of a segment without the formatting codes inside it."""
-    yield segment.text or ""
-    for child in segment:
-        if child.tag not in _FORMAT_CODES:
-            yield from _text(child)
-        yield child.tail or ""
+def _events(file: BinaryIO, path: Path) -> Iterator[Any]:
+    """Yield the starts and the ends of the elements of an XML file.
+
+    It may be in any encoding; the parser itself knows only few.
+    """
+    head = file.peek(HEAD)[:HEAD]  # type: ignore[attr-defined]  # every buffered binary file has it
+    encoding = encoding_of(head, path) or "utf-8"
+    parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(("start", "end"))
+    try:
+        for text in decode_blocks(file, path, encoding, "declare the encoding that the file is in"):
+            parser.feed(text)
+            yield from parser.read_events()
+        parser.close()
+    except (ElementTree.ParseError, UnicodeEncodeError) as error:
+        raise DistillationError(f"{path} cannot be read as TMX: {error}; give a .tmx or .tmx.gz file") from error
+
+
+def _sentence(segment: ElementTree.Element) -> str:
+    """Return the text of a segment without the formatting codes inside it, with one blank between words."""
+    for code in [element for element in segment.iter() if element.tag in _FORMAT_CODES]:
+        after = code.tail
+        code.clear()
+        code.tail = after
+    return " ".join("".join(segment.itertext()).split())

@@ -182,13 +182,13 @@ def test_an_empty_segment_is_named(tmp_path: Path) -> None:
 def test_encoding_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "src.sgm"
     path.write_bytes(SOURCE.encode() + b"\xff\xff")
-    with pytest.raises(DistillationError, match=r"line 15 is not utf-8 or gb18030"):
+    with pytest.raises(DistillationError, match=r"line 15 is not UTF-8; name"):
         read(path)
     path.write_bytes(SOURCE.replace("?>", " encoding='UTF-8'?>", 1).encode("gbk"))
     with pytest.raises(DistillationError, match=r"line 5 is not UTF-8; name"):
         read(path)
     path.write_bytes(SOURCE.encode())
-    with pytest.raises(DistillationError, match=r"line 5 is not ascii"):
+    with pytest.raises(DistillationError, match=r"line 5 is not ASCII"):
         read(path, "ascii")
     with pytest.raises(DistillationError, match=r"encoding must be one that Python knows, but is 'klingon'"):
         read(path, "klingon")
