@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import require_separate
+from weightdistill.files import decode_lines, require_separate
 from weightdistill.text.corpus import read_pairs, write_pairs
-from weightdistill.text.markup import decode, tags
+from weightdistill.text.markup import decode, tags, without_comments
 from weightdistill.text.sgm import Documents, read
 
 LANGUAGES = {"ar": "arabic", "en": "english", "zh": "chinese"}
 """Names of the languages in the attributes of an alignment."""
 _WITHOUT_BLANKS = ("ja", "zh")
 _SGML_SUFFIXES = {".sgm", ".sgml", ".SGM", ".SGML"}
+_LINK = re.compile("segid", re.IGNORECASE)
+"""In the names of all attributes of a link."""
 _MARKUP = re.compile(r"<(!doctype|\?xml|/?(doc|seg|s|p|hl|body|text)\b[^<>]*>)", re.IGNORECASE)
 
 
@@ -62,25 +64,30 @@ class AlignedText:
     missing: int = 0
 
 
-def read_table(lines: Iterable[str], name: str) -> list[CorpusFiles]:
+def read_table(lines: Iterable[bytes], name: str) -> list[CorpusFiles]:
     """Read the table of a corpus: one line per part, with its two or three file names separated by tabs.
 
     Args:
-        lines: The lines of the table.
+        lines: The lines of the table, as a binary file gives them.
         name: Name of the table, for error messages.
 
     Raises:
-        DistillationError: A line does not name two or three files; its number is given.
+        DistillationError: A line is not UTF-8 or does not name two or three files, or there is none; the message names
+            the line.
     """
     parts = []
-    for number, line in enumerate(lines, start=1):
-        names = line.rstrip("\n").rstrip("\t").split("\t")
+    for number, line in enumerate(decode_lines(lines, name), start=1):
+        names = line.rstrip("\t").split("\t")
         if len(names) not in (2, 3) or not all(names):
             raise DistillationError(
                 f"{name}: line {number} must name a source file, a target file and optionally an alignment file, "
                 f"separated by tabs, but is {names}; fix the line"
             )
         parts.append(CorpusFiles(*map(Path, names)))
+    if not parts:
+        raise DistillationError(
+            f"{name}: line 1 must name a source file and a target file, but the table is empty; list the corpus's files"
+        )
     return parts
 
 
@@ -137,7 +144,7 @@ def read_aligned(
 
     Args:
         source_file: SGML documents in the source language. Without an alignment, a file that does not end in .sgm or
-            .sgml has one sentence per line, and is gzipped if it ends in .gz.
+            .sgml has one sentence per line. Every file may be gzipped.
         target_file: The same in the target language.
         source: Code of the source language. Segments of one link are joined as the language joins words.
         target: Code of the target language.
@@ -169,7 +176,7 @@ def read_aligned(
             text.missing += 1
         else:
             text.pairs.append((source_text, target_text))
-    if text.missing and not text.pairs:
+    if not text.pairs and not (text.one_sided and not text.missing):
         raise DistillationError(
             f"{source_file} and {target_file} have no segments that belong together; name two files of one corpus, and "
             "their alignment if equal ids do not align them"
@@ -187,24 +194,34 @@ def read_links(path: Path, source: str, target: str, encoding: str | None = None
         encoding: See `read_aligned`.
 
     Raises:
-        DistillationError: The file cannot be read, a language is unknown, or a link lacks a language or a document.
+        DistillationError: The file cannot be read or is cut, a language is unknown, or a link lacks a language or a
+            document.
     """
     for language in (source, target):
         if language not in LANGUAGES:
             raise DistillationError(f"language must be one of {', '.join(LANGUAGES)}, but is {language!r}")
-    text, document = decode(path, encoding)[0], ""
-    for position, _, closing, tag, attributes in tags(text):
+    text, document, position, end = decode(path, encoding)[0], "", 0, 0
+
+    def error(position: int, problem: str) -> DistillationError:
+        return DistillationError(f"{path}: line {text.count(chr(10), 0, position) + 1}: {problem}; fix the file")
+
+    for position, after, closing, tag, attributes in tags(text):
+        if damaged := _LINK.search(text, end, position):
+            raise error(damaged.start(), "a link is damaged")
+        end = after
         if tag == "alignment":
             document = "" if closing else attributes.get("docid", "")
         elif tag == "sentpair" and not closing:
             sides = [attributes.get(f"{LANGUAGES[language]}segid") for language in (source, target)]
             if not document or None in sides:
-                line = text.count("\n", 0, position) + 1
-                raise DistillationError(
-                    f"{path}: line {line}: a link must be in an alignment with a docid and name segments of both "
-                    "languages; fix the file"
-                )
+                raise error(position, "a link must be in an alignment with a docid and name segments of both languages")
             yield Link(document, *map(_segment_ids, sides))
+        elif _LINK.search(text, position, end):
+            raise error(position, "a link must be a SentPair")
+    if document:
+        raise error(position, f"the alignment of document {document!r} has no end tag, so the file is cut")
+    if "<" in without_comments(text[end:]):
+        raise error(end, "a tag has no end, so the file is cut")
 
 
 def _sentences(source_file: Path, target_file: Path, encoding: str, target_encoding: str) -> list[tuple[str, str]]:

@@ -80,7 +80,7 @@ def test_without_alignments_equal_ids_belong_together(files: tuple[Path, Path, P
 def test_the_target_may_have_a_different_encoding(files: tuple[Path, Path, Path]) -> None:
     chinese, english, alignment = files
     english.write_bytes(ENGLISH.replace("Hello", "“Hello”").encode("cp1252"))
-    with pytest.raises(DistillationError, match=r"en\.sgm: line 7 is not utf-8; name the file's encoding"):
+    with pytest.raises(DistillationError, match=r"en\.sgm: line 7 is not UTF-8; name the file's encoding"):
         read_aligned(chinese, english, "zh", "en", alignment, "big5")
     text = read_aligned(chinese, english, "zh", "en", alignment, "big5", "cp1252")
     assert text.pairs[-1] == ("你好", "“Hello” & welcome")
@@ -119,7 +119,7 @@ def test_lines_are_read_in_the_encodings_of_both_sides(tmp_path: Path) -> None:
 
 
 def test_a_table_names_the_files_of_each_part() -> None:
-    lines = ["a.zh\ta.en\t\n", "b.sgm\tb.en.sgm\tb.align.sgm\n"]
+    lines = [b"a.zh\ta.en\t\n", b"b.sgm\tb.en.sgm\tb.align.sgm\n"]
     assert read_table(lines, "table") == [
         CorpusFiles(Path("a.zh"), Path("a.en")),
         CorpusFiles(Path("b.sgm"), Path("b.en.sgm"), Path("b.align.sgm")),
@@ -130,7 +130,7 @@ def test_a_table_names_the_files_of_each_part() -> None:
 def test_a_table_with_another_number_of_files_is_refused(line: str, named: str) -> None:
     message = rf"corpus\.files: line 2 must name a source file, .* but is .*{re.escape(named)}.*; fix the line"
     with pytest.raises(DistillationError, match=message):
-        read_table(["a.zh\ta.en\t\n", f"{line}\n"], "corpus.files")
+        read_table([b"a.zh\ta.en\t\n", f"{line}\n".encode()], "corpus.files")
 
 
 def test_a_corpus_is_written_in_the_order_of_its_parts(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
