@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fairseq_plugins.commands.options import Json, write_json
-from weightdistill.files import decode_lines, require_separate
+from weightdistill.files import require_separate
 from weightdistill.text import corpus, ldc, testsets, tmx
 
 app = typer.Typer()
@@ -78,7 +78,7 @@ def read_ldc(
             f"{text.missing} links to missing segments"
         )
 
-    parts = ldc.read_table(decode_lines(table, table.name), table.name)
+    parts = ldc.read_table(table, table.name)
     outputs = {"--source": Path(f"{output}.{source}"), "--target": Path(f"{output}.{target}")}
     require_separate(outputs, {"the table": Path(table.name)})
     count = ldc.convert_corpus(
