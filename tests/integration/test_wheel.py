@@ -12,7 +12,7 @@ import weightdistill
 pytestmark = pytest.mark.slow
 
 PACKAGES = ("fairseq_plugins", "weightdistill")
-FOR_CHECKOUTS = {"quickstart.sh", "reproduce.sh", "setup.sh", "test.sh"}
+FOR_CHECKOUTS = {"lock.sh", "quickstart.sh", "release.sh", "reproduce.sh", "setup.sh", "test.sh"}
 CONFIG = ROOT / "experiments/toy/config.yaml"
 
 
