@@ -52,7 +52,7 @@ locked() {
     awk -v names="^($1)==" '/^[^ #]/ { wanted = $0 ~ names } wanted' "$REQUIREMENTS" > "$VENV/requirements.txt"
     "$VENV/bin/python" -m pip install -qq --no-deps --no-build-isolation --require-hashes -r "$VENV/requirements.txt"
 }
-torch=(install -qq ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==${TORCH:-2.13.0}")
+torch=(install -qq --no-warn-conflicts ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==${TORCH:-2.13.0}")
 locked 'cython|filelock|fsspec|jinja2|markupsafe|mpmath|networkx|numpy|setuptools|sympy|typing-extensions'
 locked fairseq  # Python 3.10's: where torch is, its build wants a source that its archive lacks
 "$VENV/bin/python" -m pip "${torch[@]}"

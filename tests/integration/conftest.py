@@ -1,5 +1,6 @@
 """Tiny generated data, and the trainings that several tests look at; each is made once a run, by the real commands."""
 
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -44,7 +45,12 @@ def make_once(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> MakeO
 
 @pytest.fixture(scope="session")
 def installed(make_once: MakeOnce) -> Path:
-    """`weightdistill` in an environment that has the project from its wheel; `run_installed` runs it."""
+    """`weightdistill` in an environment that has the project from its wheel; `run_installed` runs it.
+
+    scripts/release.sh names one of its own.
+    """
+    if given := os.environ.get("WEIGHTDISTILL_INSTALLED"):
+        return Path(given)
     folder = make_once("installed", lambda folder: install(build_wheel(folder), folder / "environment"))
     return folder / "environment/bin/weightdistill"
 
