@@ -40,7 +40,8 @@ def test_the_bundles_follow_the_paper_and_the_authors():
 def test_classes_may_have_other_options_of_which_the_last_prevail():
     config = GeneratorConfig(
         layer_init="last",
-        by_class="{encoder.*: {gate: false, map_init: xavier}, '.*fc[12].weight': {gate: true, equal_maps: learn}}",
+        by_class='{"encoder.*": {"gate": false, "map_init": "xavier"}, '
+        '".*fc[12].weight": {"gate": true, "equal_maps": "learn"}}',
     )
     plain = GeneratorConfig(layer_init="last")
     assert config.of_class("decoder.fc1.bias") == plain
@@ -51,18 +52,17 @@ def test_classes_may_have_other_options_of_which_the_last_prevail():
 @pytest.mark.parametrize(
     ("by_class", "message"),
     [
-        ("{encoder.*: ", r"by_class must be YAML, but is '\{encoder\.\*: ': .*; fix it"),
-        ("encoder.*", r"by_class must map regular expressions to options, but is 'encoder\.\*'; write \{EXPRESSION"),
-        ("[encoder.*]", "by_class must map regular expressions to options"),
-        ("{encoder.*: ones}", "by_class must map regular expressions to options"),
-        ("{1: {gate: false}}", "by_class must map regular expressions to options"),
-        ("{(: {gate: false}}", r"by_class must be a regular expression, but is '\(': "),
-        ("{encoder.*: {gat: false}}", r"by_class, encoder\.\*: an option must be one of sharing, .*, but is gat$"),
-        ("{encoder.*: {generate: fc1}}", "an option must be one of .*, but is generate$"),
-        ("{encoder.*: {by_class: fc1}}", "an option must be one of .*, but is by_class$"),
-        ("{encoder.*: {gate: 1}}", r"by_class, encoder\.\*: generator gate must be true or false, but is 1"),
-        ("{encoder.*: {gate_init: twos}}", "gate_init must be one of ones, preserving, but is 'twos'"),
-        ("{encoder.*: {gate_init: [ones]}}", r"gate_init must be one of ones, preserving, but is \['ones'\]"),
+        ('{"encoder.*": ', r"by_class must be JSON, but is '\{\"encoder\.\*\": ': .*; fix it"),
+        ("encoder.*", r"by_class must be JSON, but is 'encoder\.\*': .*; fix it"),
+        ('["encoder.*"]', r"by_class must map regular expressions to options, but is '\[.*; write \{\"EXPRESSION"),
+        ('{"encoder.*": "ones"}', "by_class must map regular expressions to options"),
+        ('{"(": {"gate": false}}', r"by_class must be a regular expression, but is '\(': "),
+        ('{"encoder.*": {"gat": 1}}', r"by_class, encoder\.\*: an option must be one of sharing, .*, but is gat$"),
+        ('{"encoder.*": {"generate": "fc1"}}', "an option must be one of .*, but is generate$"),
+        ('{"encoder.*": {"by_class": "fc1"}}', "an option must be one of .*, but is by_class$"),
+        ('{"encoder.*": {"gate": 1}}', r"by_class, encoder\.\*: generator gate must be true or false, but is 1"),
+        ('{"encoder.*": {"gate_init": "twos"}}', "gate_init must be one of ones, preserving, but is 'twos'"),
+        ('{"encoder.*": {"gate_init": ["ones"]}}', r"gate_init must be one of ones, preserving, but is \['ones'\]"),
     ],
 )
 def test_the_error_for_options_of_classes_names_the_rule_and_the_value(by_class, message):

@@ -73,7 +73,7 @@ def test_a_layer_to_copy_must_be_named(build, teacher_shape, rest, layer_init):
 
 
 def test_a_class_may_have_its_own_options(build, make_state, teacher_shape, tiny_student):
-    config = GeneratorConfig(by_class="{encoder.fc1.*: {gate: false}, decoder.fc1.*: {sharing: instance}}")
+    config = GeneratorConfig(by_class='{"encoder.fc1.*": {"gate": false}, "decoder.fc1.*": {"sharing": "instance"}}')
     state = build(tiny_student, config).state_dict()
     assert not [name for name in state if name.startswith("classes.encoder/fc1") and "gate" in name]
     assert "classes.encoder/fc2/weight.gate_weight" in state
