@@ -29,7 +29,8 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
         or float64, and stored in their original type. Integers are those of the last checkpoint.
 
     Raises:
-        DistillationError: There is no checkpoint, one cannot be read, or their weights differ in names or shapes.
+        DistillationError: There is no checkpoint, one cannot be read or holds NaN or infinity, or their weights differ
+            in names or shapes.
     """
     if not paths:
         raise DistillationError("an average needs at least one checkpoint, but there is none; give their paths")
@@ -37,6 +38,7 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
     state: dict[str, Any] = {}
     for path in tqdm(paths, "averaging", unit="checkpoint", disable=None):
         state = checkpoint.read(path)
+        checkpoint.require_finite(state, path)
         weights = {name: weight for name, weight in state["model"].items() if weight.is_floating_point()}
         if sums and {name: sums[name].shape for name in sums} != {name: weights[name].shape for name in weights}:
             different = {

@@ -6,7 +6,9 @@ checkpoint (`model`, and `cfg` or `args`), not the meaning of its weights.
 
 import argparse
 import errno
+import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from enum import Enum
@@ -44,13 +46,20 @@ def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
 
     Raises:
         DistillationError: The file is missing, truncated, not a fairseq checkpoint, or contains objects that could run
-            code.
+            code; or its weights are no tensors, or its settings no mappings.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # also of a loop of links or a name that is too long
         raise DistillationError(f"checkpoint {path} does not exist; give the path of a fairseq checkpoint (.pt)")
+    if _is_safetensors(path):
+        raise DistillationError(
+            f"checkpoint {path} must have weights and settings, but is in the safetensors format, which has weights "
+            "only; give the fairseq checkpoint (.pt) that it was made from"
+        )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily and zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged files, which end in one line
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         reason = str(error)
         if "Unsupported" in reason or "GLOBAL" in reason:
@@ -76,7 +85,46 @@ def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
             f"checkpoint {path} has neither `cfg` nor `args`, so it was not written by fairseq; give a fairseq "
             "checkpoint"
         )
+    _require_plain(state, path)
     return state
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Say whether a file begins like the safetensors format: 8 bytes with the length of the JSON that follows."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError:  # reading it says why
+        return False
+    return head.endswith(b"{") and len(head) == 9 and int.from_bytes(head[:8], "little") < path.stat().st_size
+
+
+def _require_plain(state: Mapping[str, Any], path: Path) -> None:
+    """Check that a checkpoint's weights are tensors, and its settings mappings with names for keys."""
+    for name, weight in state["model"].items():
+        if not isinstance(name, str) or not isinstance(weight, Tensor):
+            raise DistillationError(
+                f"checkpoint {path}: weights must be tensors with names, but {name!r} is of type "
+                f"{type(weight).__name__}; give a checkpoint that fairseq wrote"
+            )
+        if weight.layout != torch.strided or weight.is_quantized or weight.is_meta:
+            raise DistillationError(
+                f"checkpoint {path}: weights must be dense tensors, but {name} is sparse, quantised or empty; give a "
+                "checkpoint that fairseq wrote"
+            )
+    try:
+        settings = plain({"cfg": state.get("cfg"), "args": state.get("args")})
+    except RecursionError as error:
+        raise DistillationError(
+            f"checkpoint {path} has settings that are nested too deeply; give a checkpoint that fairseq wrote"
+        ) from error
+    groups = settings["cfg"] or {}
+    for name, group in (*groups.items(), ("args", settings["args"])):
+        if name in ("model", "task", "args") and not isinstance(group, dict | None):
+            raise DistillationError(
+                f"checkpoint {path}: the settings {name} must be a mapping, but are of type {type(group).__name__}; "
+                "give a checkpoint that fairseq wrote"
+            )
 
 
 def model_config(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +164,7 @@ def require_finite(state: Mapping[str, Any], name: str | Path) -> None:
     Raises:
         DistillationError: One is; the message names the first and counts all.
     """
-    weights = {key: weight for key, weight in state["model"].items() if torch.is_floating_point(weight)}
+    weights = {key: weight for key, weight in state["model"].items() if weight.is_floating_point()}
     if broken := [key for key, weight in weights.items() if not weight.isfinite().all()]:
         raise DistillationError(
             f"the weights of {name} must be finite, but {broken[0]} holds NaN or infinity ({len(broken)} of "
