@@ -4,6 +4,7 @@ Loads any fairseq Transformer checkpoint: of stock fairseq-train, of phase 1, or
 """
 
 import argparse
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> 
         name: path of the checkpoint.
 
     Raises:
-        DistillationError: the folder or a dictionary does not exist, or nothing names the languages.
+        DistillationError: the folder or a dictionary does not exist, nothing names the languages, or a setting is no
+            number.
     """
     settings = checkpoint.task_config(state)
     folder = Path(data) if data is not None else dictionary_folder(settings, name)
@@ -54,6 +56,12 @@ def translation_task(state: Mapping[str, Any], data: Path | None, name: str) -> 
         if not dictionary.is_file():
             raise DistillationError(f"{dictionary} does not exist; give a folder of fairseq-preprocess with --data")
     recorded = {key: settings[key] for key in TASK_SETTINGS if settings.get(key) is not None}
+    for key, value in recorded.items():
+        if not isinstance(value, int):
+            raise DistillationError(
+                f"{name}: {key} must be a number, or true or false, but is {value!r}; use a checkpoint as "
+                "fairseq wrote it"
+            )
     return TranslationTask.setup_task(
         TranslationConfig(
             **recorded,
@@ -127,11 +135,13 @@ def load_model(
             The model compares its fingerprint.
 
     Raises:
-        DistillationError: the architecture is unknown, or the weights do not fit it.
+        DistillationError: the architecture is unknown, its settings give no model, or the weights do not fit it or are
+            not finite.
     """
     if (config.get("_name") or config.get("arch")) not in ARCH_MODEL_REGISTRY:  # perhaps one of this plugin
         import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
-    config = complete(config)
+    config = complete(config, name)
+    checkpoint.require_finite({"model": weights}, name)
     kind = config.get("_name") or config.get("arch")
     if kind not in ARCH_MODEL_REGISTRY:
         raise DistillationError(f"{name} is of architecture {kind!r}, which neither fairseq nor this plugin knows")
@@ -146,16 +156,29 @@ def load_model(
             settings.teacher_path = str(teacher)
         elif not recorded.is_file() and beside.is_file():
             settings.teacher_path = str(beside)
-    model = build_model(settings, task)
+    try:
+        model = build_model(settings, task)
+    except DistillationError:
+        raise
+    except Exception as error:  # the settings come from a file, and may contradict each other in any way
+        raise DistillationError(
+            f"the settings of {name} give no model ({type(error).__name__}: {_short(error)}); use a checkpoint as "
+            "fairseq wrote it"
+        ) from error
     try:
         uncopied = {name: weight for name, weight in weights.items() if not is_copy(name)}
         model.load_state_dict(uncopied, strict=True)
     except (RuntimeError, KeyError) as error:
         raise DistillationError(
             f"the weights of {name} do not fit the model that its settings and the dictionaries of {task.cfg.data} "
-            f"give: {error}"
+            f"give: {_short(error)}"
         ) from error
     return model.float().eval()
+
+
+def _short(error: Exception) -> str:
+    """The message of an error, without most of the names that torch lists."""
+    return textwrap.shorten(str(error), 400, placeholder=" ...")
 
 
 def random_batches(task: TranslationTask, count: int, longest: int = 24) -> Iterator[dict[str, Any]]:

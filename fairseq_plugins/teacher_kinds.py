@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_NAME_REGISTRY
+from torch import Tensor
 
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
-from weightdistill.method.shape import SHAPE_OPTIONS
+from weightdistill.method.shape import SHAPE_OPTIONS, StackShape
 
 _REMEDY = (
     "a teacher must be fairseq's `transformer` for one source and one target language; translate the training sources "
@@ -53,7 +54,7 @@ _SETTINGS = {
 }
 
 
-def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+def complete(config: Mapping[str, Any], name: str = "the model") -> dict[str, Any]:
     """Complete a Transformer's settings by what the name of its architecture stands for.
 
     Old checkpoints record fewer settings than fairseq has now, some nothing but the architecture
@@ -62,6 +63,10 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         config: settings of a model, flat. Those of other models are returned as they are.
+        name: path of its checkpoint, for errors.
+
+    Raises:
+        DistillationError: the sizes of a Transformer are no numbers, or its width is no multiple of its heads.
     """
     kind = _kind(config)
     model = ARCH_MODEL_NAME_REGISTRY.get(kind)
@@ -72,7 +77,33 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
         return dict(config)
     args = Namespace(**config)
     ARCH_CONFIG_REGISTRY[kind](args)
+    for stack in ("encoder", "decoder"):
+        _require_sizes(stack, vars(args), name)
     return {**vars(args), "_name": "transformer", "arch": "transformer"}
+
+
+def require_own_weights(config: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> None:
+    """Check that a Transformer's weights are of the sizes in its settings.
+
+    Args:
+        config: its settings, completed.
+        weights: its weights.
+        name: path of its checkpoint, for the message.
+
+    Raises:
+        DistillationError: a stack has another depth or other widths.
+    """
+    for stack in ("encoder", "decoder"):
+        numbers = [int(match[1]) for key in weights if (match := re.match(rf"{stack}\.layers\.(\d+)\.", key))]
+        sizes = {"layers": 1 + max(numbers, default=-1)}
+        if (inner := weights.get(f"{stack}.layers.0.fc1.weight")) is not None and inner.dim() == 2:
+            sizes["ffn_embed_dim"], sizes["embed_dim"] = inner.shape
+        for option, size in sizes.items():
+            if config[f"{stack}_{option}"] != size:
+                raise DistillationError(
+                    f"{name}: {stack}_{option} must be the {size} of the weights, but the settings say "
+                    f"{config[f'{stack}_{option}']}; use a checkpoint as fairseq wrote it"
+                )
 
 
 def require_translation_transformer(state: Mapping[str, Any], path: str) -> None:
@@ -83,16 +114,18 @@ def require_translation_transformer(state: Mapping[str, Any], path: str) -> None
         path: its file, for the message.
 
     Raises:
-        DistillationError: it holds something else; the message says what.
+        DistillationError: it holds something else, or its settings contradict its weights; the message says what.
     """
     if any(weight.startswith("generator.") for weight in state["model"]):
         raise DistillationError(
             f"teacher {path} is a student of phase 1, whose weights a generator makes; export it first (weightdistill "
             f"export {path} --output plain.pt)"
         )
-    obstacle = next(_obstacles(complete(checkpoint.model_config(state)), checkpoint.task_config(state)), None)
+    config = complete(checkpoint.model_config(state), f"teacher {path}")
+    obstacle = next(_obstacles(config, checkpoint.task_config(state)), None)
     if obstacle is not None:
         raise DistillationError(f"teacher {path} {obstacle}; {_REMEDY}")
+    require_own_weights(config, state["model"], f"teacher {path}")
 
 
 def _obstacles(config: Mapping[str, Any], task: Mapping[str, Any]) -> Iterator[str]:
@@ -123,6 +156,20 @@ def _obstacles(config: Mapping[str, Any], task: Mapping[str, Any]) -> Iterator[s
     for option in ("decoder_input_dim", "decoder_output_dim"):
         if (size := config.get(option)) not in (None, width):
             yield f"projects its embeddings ({option} {size}, decoder_embed_dim {width})"
+
+
+def _require_sizes(stack: str, config: Mapping[str, Any], name: str) -> None:
+    fields = {field: f"{stack}_{option}" for field, option in SHAPE_OPTIONS.items()}
+    for option in fields.values():
+        if type(config.get(option)) is not int:
+            raise DistillationError(
+                f"{name}: {option} must be a whole number, but is {config.get(option)!r}; use a checkpoint as fairseq "
+                "wrote it"
+            )
+    try:
+        StackShape(**{field: config[option] for field, option in fields.items()})
+    except DistillationError as error:
+        raise DistillationError(f"{name}: {stack}: {error}") from None
 
 
 def _kind(config: Mapping[str, Any]) -> str:

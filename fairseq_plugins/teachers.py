@@ -167,7 +167,11 @@ def describe(state: Mapping[str, Any], path: str) -> Teacher:
     return Teacher(
         path=path,
         fingerprint=files.fingerprint(path),
-        config={**complete(checkpoint.model_config(state)), "source_lang": languages[0], "target_lang": languages[1]},
+        config={
+            **complete(checkpoint.model_config(state), path),
+            "source_lang": languages[0],
+            "target_lang": languages[1],
+        },
         data=data,
         languages=languages,
         raw_state=state["model"],
