@@ -7,11 +7,15 @@ import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fairseq.data import Dictionary, data_utils
 
+from fairseq_plugins import compat
 from weightdistill.errors import DistillationError, reported
 from weightdistill.files import writing
+
+compat.apply()
 
 
 def take_over(folder: Path, source: str, target: str, prepared: Path) -> int:
@@ -40,7 +44,7 @@ def take_over(folder: Path, source: str, target: str, prepared: Path) -> int:
             temporary.open("w", encoding="utf-8", newline="\n") as file,
         ):
             for prefix in prefixes:
-                dataset = data_utils.load_indexed_dataset(f"{prefix}.{language}", dictionary)
+                dataset = _open(Path(f"{prefix}.{language}"), dictionary)
                 for tokens in dataset:
                     file.write(f"{dictionary.string(tokens)}\n")
                 count += len(dataset)
@@ -71,8 +75,14 @@ def count(folder: Path, source: str, target: str) -> tuple[int, int]:
     Raises:
         DistillationError: the folder holds no such data.
     """
-    parts = [data_utils.load_indexed_dataset(f"{path}.{target}") for path in _prefixes(folder, source, target)]
+    parts = [_open(Path(f"{path}.{target}")) for path in _prefixes(folder, source, target)]
     return sum(map(len, parts)), int(sum(part.sizes.sum() for part in parts))
+
+
+def _open(path: Path, dictionary: Dictionary | None = None) -> Any:
+    if (dataset := data_utils.load_indexed_dataset(str(path), dictionary)) is None:
+        raise DistillationError(f"{path}.bin does not exist; give a folder of fairseq-preprocess")
+    return dataset
 
 
 def _prefixes(folder: Path, source: str, target: str) -> Iterator[Path]:

@@ -12,7 +12,9 @@
    the copies again when it loads.
 4. With several processes, the first reads a checkpoint and sends it to the rest by torch.save and torch.load, which
    refuses fairseq's settings. torch.distributed.broadcast_object_list does not.
-5. fairseq takes --bf16 for an order to train on a TPU, and crashes without one. Told nothing of a TPU, its trainer
+5. fairseq reads a dictionary in another encoding or a damaged index of binarised data with a traceback, and a cut one
+   without the sentences that are missing. Here both are checked first.
+6. fairseq takes --bf16 for an order to train on a TPU, and crashes without one. Told nothing of a TPU, its trainer
    handles bfloat16 on a GPU or CPU.
 """
 
@@ -26,18 +28,25 @@ from typing import Any
 
 import torch
 from fairseq import checkpoint_utils, distributed
+from fairseq.data import Dictionary, indexed_dataset
 from fairseq.file_io import IOPathManager, PathManager
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import nn
 
 from fairseq_plugins.training_record import peak_memory
 from weightdistill import checkpoint, files  # declares argparse.Namespace safe
+from weightdistill.errors import DistillationError
+from weightdistill.experiment.binarised import require_whole_index
 from weightdistill.method.layout import is_copy
+from weightdistill.text import coverage
 
 
 def apply() -> None:
-    """Put points 2 to 4 in place. May be called more than once; importing this module is enough for point 1."""
+    """Put points 2 to 5 in place. May be called more than once; importing this module is enough for point 1."""
     distributed.utils._broadcast_object_slow = _broadcast
+    if indexed_dataset.make_dataset is not _make_checked_dataset:
+        Dictionary.add_from_file = _adding_checked_file(Dictionary.add_from_file)
+        indexed_dataset.make_dataset = _make_checked_dataset
     if IOPathManager is None:
         PathManager.copy = staticmethod(_copy)
         checkpoint_utils.torch_persistent_save = _save
@@ -48,7 +57,7 @@ def apply() -> None:
 
 
 def no_tpu(args: Namespace) -> None:
-    """Take --bf16 for a precision, not for a device, where there is no TPU. Architectures call this (point 5).
+    """Take --bf16 for a precision, not for a device, where there is no TPU. Architectures call this (point 6).
 
     Args:
         args: options of the training, changed in place.
@@ -70,6 +79,30 @@ def _load_without_copies(layer: nn.Module, state: dict[str, Any], prefix: str, *
     for name in [name for name in state if name.startswith(prefix) and is_copy(name)]:
         del state[name]
     nn.Module._load_from_state_dict(layer, state, prefix, *args)
+
+
+def _adding_checked_file(add: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(add)
+    def add_checked_file(dictionary: Dictionary, file: Any) -> None:
+        if not isinstance(file, str):
+            return add(dictionary, file)
+        coverage.read_dictionary(file)
+        try:
+            add(dictionary, file)
+        except RuntimeError as error:  # of a piece that every dictionary has, such as <unk>
+            raise DistillationError(f"{file}: {files.first_line(str(error))}") from error
+
+    return add_checked_file
+
+
+_make_dataset = indexed_dataset.make_dataset
+
+
+def _make_checked_dataset(path: str, impl: str, *args: Any, **named_args: Any) -> Any:
+    """Replace `indexed_dataset.make_dataset`."""
+    if impl in ("mmap", "cached", "lazy") and indexed_dataset.IndexedDataset.exists(path):
+        require_whole_index(Path(f"{path}.idx"))
+    return _make_dataset(path, impl, *args, **named_args)
 
 
 def _broadcast(value: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:

@@ -16,6 +16,7 @@ from weightdistill.errors import DistillationError, reported
 LIMIT = 0.01
 """Largest share of unknown pieces that the right subword model leaves."""
 EXAMPLES = 5
+_OVERWRITE = " #fairseq:overwrite"
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,21 @@ def read_dictionary(path: str | Path) -> frozenset[str]:
     Raises:
         DistillationError: The file cannot be read, or is no dictionary.
     """
-    words = set()
+    words: dict[str, int] = {}
     for number, line in enumerate(files.read_lines(path), start=1):
-        word, _, count = line.rstrip().removesuffix(" #fairseq:overwrite").rpartition(" ")
-        if not word or not count.isdigit():
+        text = line.rstrip()
+        word, _, count = text.removesuffix(_OVERWRITE).rpartition(" ")
+        if not word or not (count.isascii() and count.removeprefix("-").isdigit()) or "\r" in line:
             raise DistillationError(
-                f"{path}: line {number} must be a piece and its count, but is {line!r}; give fairseq's dict.LANG.txt"
+                f"{path}: line {number} must be a piece and its count, but is {line[:40]!r}; give fairseq's "
+                "dict.LANG.txt"
             )
-        words.add(word)
+        if word in words and not text.endswith(_OVERWRITE):
+            raise DistillationError(
+                f"{path}: line {number} has the piece {word!r} of line {words[word]} again; remove one, or mark the "
+                f"line by{_OVERWRITE}"
+            )
+        words.setdefault(word, number)
     return frozenset(words)
 
 
@@ -109,7 +117,7 @@ def main(arguments: list[str]) -> None:
 
 def _lines(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
-        with open(path, "rb") as file:
+        with files.reading(path) as file:
             yield from files.decode_lines(file, path)
 
 
