@@ -324,7 +324,7 @@ def parse_json(text: str, name: str | Path, remedy: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DistillationError(f"{name} is not JSON, or is damaged: {error}; {remedy}") from error
+        raise DistillationError(f"{name} is damaged or is not JSON: {error}; {remedy}") from error
 
 
 def first_line(text: str, *words: str) -> str:

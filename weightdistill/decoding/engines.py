@@ -4,7 +4,6 @@ An engine reads and writes subword pieces. Knows nothing about raw text, fairseq
 """
 
 import contextlib
-import json
 import math
 import os
 import struct
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, TypeAlias
 
 from weightdistill.errors import DistillationError
+from weightdistill.files import decode, read_bytes, read_json, read_lines
 
 Pieces: TypeAlias = list[str]
 BatchType: TypeAlias = Literal["sentences", "tokens"]
@@ -298,14 +298,14 @@ def _with_map(folder: Path, vocabulary_map: Path) -> Iterator[Path]:
 
 def _require_map(path: Path) -> None:
     """Refuse a file that is not a vocabulary map: CTranslate2 crashes on an empty one."""
+    path, remedy = Path(os.path.realpath(path)), "make one with `weightdistill vocabulary-map`"
     try:
-        with path.open(encoding="utf-8") as file:
-            usable = "\t" in file.readline()
-    except (OSError, UnicodeDecodeError):
-        usable = False
-    if not usable:
+        lines = read_lines(path)
+    except DistillationError as error:
+        raise DistillationError(f"{path} is missing or no vocabulary map: {error}; {remedy}") from error
+    if damaged := next((number for number, line in enumerate(lines, start=1) if line.count("\t") != 1), None):
         raise DistillationError(
-            f"{path.resolve()} is missing or no vocabulary map; make one with `weightdistill vocabulary-map`"
+            f"{path} is missing or no vocabulary map: line {damaged} must have one tab, behind a source piece; {remedy}"
         )
 
 
@@ -322,11 +322,13 @@ def vocabulary(folder: Path, side: str) -> list[str]:
     for name in ("shared", side):
         for path in (folder / f"{name}_vocabulary.json", folder / f"{name}_vocabulary.txt"):
             if path.exists():
-                try:
-                    text = path.read_text(encoding="utf-8")
-                    return list(json.loads(text)) if path.suffix == ".json" else text.split("\n")[:-1]
-                except ValueError as error:
-                    raise DistillationError(f"{path} is damaged: {error}; convert the model again") from error
+                remedy = "convert the model again"
+                if path.suffix != ".json":
+                    return decode(read_bytes(path, remedy), path, remedy=remedy).split("\n")[:-1]
+                words = read_json(path, remedy)
+                if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                    raise DistillationError(f"{path} must be a list of words; {remedy}")
+                return words
     raise DistillationError(f"{folder} has no {side} vocabulary; give a folder that CTranslate2's converter wrote")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from weightdistill.decoding.engines import SEEDS, Engine, Hypothesis, Pieces, Search
 from weightdistill.errors import DistillationError
-from weightdistill.files import fingerprint, writing
+from weightdistill.files import decode_lines, fingerprint, parse_json, reading, writing
 
 _CHUNK = 8192
 """Sentences per call of an engine, which sorts them by length and distributes them over its GPUs."""
@@ -90,20 +90,33 @@ def read_shard(path: Path) -> tuple[dict[str, Any], list[list[Hypothesis]]]:
     Raises:
         DistillationError: The file is missing, damaged or incomplete.
     """
+    remedy = "remove it and decode this shard again"
+    with reading(path, "decode this shard") as file:
+        lines = [parse_json(line, path, remedy) for line in decode_lines(file, path)]
     try:
-        with path.open(encoding="utf-8") as file:
-            head = json.loads(next(file))
-            hypotheses = [[Hypothesis(*entry) for entry in json.loads(line)] for line in file]
-    except OSError as error:
-        raise DistillationError(f"{path} cannot be read: {error.strerror}; decode this shard") from error
-    except (ValueError, TypeError, StopIteration) as error:
-        raise DistillationError(f"{path} is damaged; remove it and decode this shard again") from error
-    if len(hypotheses) != head["sentences"]:
+        head, *hypotheses = lines[0], *map(_hypotheses, lines[1:])
+        sentences = head["sentences"]
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise DistillationError(f"{path} is damaged; {remedy}") from error
+    if len(hypotheses) != sentences:
         raise DistillationError(
-            f"{path} must have {head['sentences']} sentences, but has {len(hypotheses)}; remove it and decode this "
-            "shard again"
+            f"{path} must have {sentences} sentences, but has {len(hypotheses)}; remove it and decode this shard again"
         )
     return head, hypotheses
+
+
+def _hypotheses(entries: Sequence[Any]) -> list[Hypothesis]:
+    """Return the hypotheses of one source as they were written.
+
+    Raises:
+        TypeError or ValueError: They were not written so.
+    """
+    hypotheses = [Hypothesis(*entry) for entry in entries]
+    for pieces, score, _ in hypotheses:
+        if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces):
+            raise TypeError("pieces must be strings")
+        float(score)
+    return hypotheses
 
 
 def read_shards(paths: Sequence[Path], sentences: int) -> Iterator[tuple[dict[str, Any], list[list[Hypothesis]]]]:

@@ -10,7 +10,6 @@ A cache is a folder with `cache.json` and shards of sentences. A shard consists 
 A shard is valid once `cache.json` lists it with its checksums. Knows arrays, not datasets or models.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import fingerprint, write_json, writing
+from weightdistill.files import fingerprint, first_line, read_json, write_json, writing
 
 ARRAYS = ("offsets", "indices", "values", "missing")
 OPEN_SHARDS = 128
@@ -115,8 +114,24 @@ class TeacherCache:
         return Labels(*(arrays[name][begin:end] for name in ARRAYS[1:]))
 
     def _map(self, number: int) -> dict[str, Any]:
-        name = self.settings["shards"][number]["name"]
-        return {array: np.load(_path(self.folder, name, array), mmap_mode="r") for array in ARRAYS}
+        shard, k = self.settings["shards"][number], self.settings["k"]
+        tokens = shard["tokens"]
+        shapes = {"offsets": (shard["sentences"] + 1,), "indices": (tokens, k), "values": (tokens, k)}
+        arrays = {}
+        for array in ARRAYS:
+            path = _path(self.folder, shard["name"], array)
+            try:
+                arrays[array] = np.load(path, mmap_mode="r")
+            except (OSError, EOFError, ValueError, SyntaxError) as error:
+                raise DistillationError(
+                    f"{path} cannot be read: {first_line(str(error))}; make the cache again"
+                ) from error
+            if arrays[array].shape != shapes.get(array, (tokens,)):
+                raise DistillationError(f"{path} has another shape than cache.json says; make the cache again")
+        offsets = arrays["offsets"]
+        if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
+            raise DistillationError(f"the offsets of {self.folder / shard['name']} are damaged; make the cache again")
+        return arrays
 
 
 class TeacherCaches:
@@ -259,17 +274,37 @@ def read_settings(folder: Path) -> dict[str, Any]:
         DistillationError: The file is missing or damaged.
     """
     path = folder / "cache.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DistillationError(
-            f"{path} cannot be read: {error.strerror}; give a folder of weightdistill cache-teacher"
-        ) from error
-    except ValueError as error:
-        raise DistillationError(f"{path} is damaged: {error}; make the cache again") from error
+    settings = read_json(path, "give a folder of weightdistill cache-teacher, or make the cache again")
     if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
         raise DistillationError(f"{path} must describe a teacher cache of format {_FORMAT}; make the cache again")
+    try:
+        _require_described(settings)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DistillationError(
+            f"{path} must list the sentences, k, teachers and shards of a teacher cache, but is damaged "
+            f"({type(error).__name__}: {error}); make the cache again"
+        ) from error
     return settings
+
+
+def _require_described(settings: Mapping[str, Any]) -> None:
+    """Check the settings of a cache.
+
+    Raises:
+        KeyError, TypeError or ValueError: One is missing, or of another type.
+    """
+    numbers = [settings["sentences"], settings["k"], settings["vocabulary"]]
+    for teacher in settings["teachers"]:
+        bytes.fromhex(teacher["sha256"])
+    for shard in settings["shards"]:
+        numbers += [shard["sentences"], shard["tokens"], *(shard["files"][array]["bytes"] for array in ARRAYS)]
+        if "/" in shard["name"]:
+            raise ValueError(f"shard {shard['name']!r}")
+        for array in ARRAYS:
+            bytes.fromhex(shard["files"][array]["sha256"])
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("a number is missing")
+    float(settings["temperature"])
 
 
 def _identity(name: str, settings: Mapping[str, Any]) -> Any:

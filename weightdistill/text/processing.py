@@ -14,8 +14,8 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
 import multiprocessing
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -91,7 +91,7 @@ class SideProcessing:
                 "out one of them"
             )
         for path in self.files:
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise DistillationError(f"{path} does not exist; give the file, or leave it out")
         if self.subwords is not None:
             detect(self.subwords)
@@ -154,14 +154,7 @@ class TextProcessing:
         """
         path = Path(path)
         path = path / NAME if path.is_dir() else path
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DistillationError(
-                f"{path} cannot be read: {error.strerror}; give a {NAME}, or the folder of a bundle or of prepare.sh"
-            ) from error
-        except ValueError as error:
-            raise DistillationError(f"{path} is not JSON: {error}; give a {NAME}") from error
+        value = files.read_json(path, f"give a {NAME}, or the folder of a bundle or of prepare.sh")
         if not isinstance(value, dict) or value.get("version") != VERSION:
             version = value.get("version") if isinstance(value, dict) else None
             raise DistillationError(

@@ -6,15 +6,21 @@ Knows nothing about models or fairseq.
 """
 
 import io
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import sentencepiece
 
+from weightdistill import files
 from weightdistill.errors import DistillationError, reported
-from weightdistill.files import writing
+from weightdistill.files import first_line, writing
+
+_VERSION = re.compile(r"#version: *0\.[12](\.0)*\s*\n")
+_PARTS = {1, 2, 3}
+"""Numbers of the fields that every SentencePiece model has: pieces, how it was trained, how it normalises."""
 
 Kind: TypeAlias = Literal["sentencepiece", "subword-nmt", "fastbpe"]
 
@@ -80,9 +86,14 @@ class BytePairs:
     def __init__(self, path: Path) -> None:
         from subword_nmt.apply_bpe import BPE
 
-        codes = _read(path).decode("utf-8")
-        if detect(path) == "fastbpe":
+        kind, codes = detect(path), files.decode(_read(path), path)
+        if kind == "fastbpe":
             codes = "#version: 0.2\n" + "".join(f"{line.rpartition(' ')[0]}\n" for line in _code_lines(codes))
+        elif codes.startswith("#version") and not _VERSION.match(codes):
+            raise DistillationError(
+                f"{path}: line 1 must be '#version: 0.1' or '#version: 0.2', but is {first_line(codes)[:40]!r}; give "
+                "codes of subword-nmt"
+            )
         self._bpe = BPE(io.StringIO(codes))
 
     def encode(self, text: str) -> list[str]:
@@ -167,8 +178,9 @@ def detect(path: Path) -> Kind:
     if widths == {3} and all(columns[2].isdigit() for columns in fields):
         return "fastbpe"
     try:
-        if not data:
-            raise RuntimeError("SentencePiece takes an empty file for a model")
+        # SentencePiece itself takes an empty or cut file for a model of fewer pieces.
+        if not set(_fields(data)) >= _PARTS:
+            raise RuntimeError("not whole")
         sentencepiece.SentencePieceProcessor(model_proto=data)
     except RuntimeError as error:
         raise DistillationError(f"{path} is no subword model; {remedy}") from error
@@ -214,12 +226,36 @@ def main(arguments: list[str]) -> None:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DistillationError(
-            f"{path} cannot be read: {error.strerror}; give the path of a SentencePiece model or of BPE codes"
-        ) from error
+    return files.read_bytes(path, "give the path of a SentencePiece model or of BPE codes")
+
+
+def _fields(message: bytes) -> Iterator[int]:
+    """Yield the number of each field of a message in protobuf's format, all of which hold bytes.
+
+    Raises:
+        RuntimeError: The message is cut, or is none.
+    """
+    position = 0
+
+    def number() -> int:
+        nonlocal position
+        value = shift = 0
+        while position < len(message) and shift < 64:
+            byte = message[position]
+            position, value, shift = position + 1, value | (byte & 127) << shift, shift + 7
+            if byte < 128:
+                return value
+        raise RuntimeError("a number is cut")
+
+    while position < len(message):
+        field, kind = divmod(number(), 8)
+        if kind != 2:  # bytes after their length
+            raise RuntimeError("a field of another kind")
+        length = number()
+        position += length
+        yield field
+    if position != len(message):
+        raise RuntimeError("a field is cut")
 
 
 def _is_number(text: str) -> bool:

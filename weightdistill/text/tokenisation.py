@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from weightdistill import files
 from weightdistill.errors import DistillationError
 
 Step: TypeAlias = Callable[[str], str]
@@ -18,6 +19,8 @@ CHINESE = ("jieba", "characters")
 """Tokenisers for Chinese only."""
 # Blanks between two words of Latin letters or digits are of the text; all others are of the segmentation.
 _CHINESE_BLANK = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")
+# A line of a truecasing model: how often the most frequent form of a word, and any form, occurred; then other forms.
+_TRUECASED = re.compile(r"(\S+ \(\d+/\d+\)( \S+ \(\d+\))*)?\s*")
 
 
 def one_blank(text: str) -> str:
@@ -83,10 +86,17 @@ def truecaser(model: Path) -> Step:
     """
     from sacremoses import MosesTruecaser
 
+    remedy = "give a file of train-truecaser"
+    for number, line in enumerate(files.decode(files.read_bytes(model, remedy), model).split("\n"), start=1):
+        if not _TRUECASED.fullmatch(line):
+            raise DistillationError(
+                f"{model} is no truecasing model: line {number} must be words with their counts, but is {line[:40]!r}; "
+                f"{remedy}"
+            )
     try:
         truecase = MosesTruecaser(str(model))
     except (OSError, ValueError) as error:
-        raise DistillationError(f"{model} is no truecasing model: {error}; give a file of train-truecaser") from error
+        raise DistillationError(f"{model} is no truecasing model: {error}; {remedy}") from error
     # Moses keeps words in any case that it knows; sacremoses does so only with use_known.
     return partial(truecase.truecase, return_str=True, use_known=True)
 
