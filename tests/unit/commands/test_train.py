@@ -312,7 +312,8 @@ def test_two_trainings_in_one_folder_wait_for_each_other(monkeypatch, capsys, da
 
 def test_a_cache_alone_says_the_teachers_width(monkeypatch, capsys, data, tmp_path):
     (tmp_path / "cache/train").mkdir(parents=True)
-    described = {"format": 1, "teacher_settings": {"encoder_embed_dim": 256}}
+    nothing = {"sentences": 0, "k": 1, "vocabulary": 9, "temperature": 1, "teachers": [], "shards": []}
+    described = {"format": 1, **nothing, "teacher_settings": {"encoder_embed_dim": 256}}
     (tmp_path / "cache/train/cache.json").write_text(json.dumps(described))
     words = [
         "train",
