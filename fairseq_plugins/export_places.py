@@ -154,7 +154,7 @@ def _safetensors_record(path: Path) -> Any:
 
 def _folder_record(path: Path) -> Any:
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = files.read_json(path / "config.json")
+    except DistillationError:
         return None
     return config.get(RECORD) if isinstance(config, dict) else None

@@ -297,7 +297,7 @@ def decode_lines(lines: Iterable[bytes], name: str | Path, first: int = 1) -> It
         yield decode(line, name, first=number).removesuffix("\n").removesuffix("\r")
 
 
-def read_json(path: str | Path, remedy: str) -> Any:
+def read_json(path: str | Path, remedy: str = "make the file again") -> Any:
     """Read a value from a JSON file.
 
     Args:

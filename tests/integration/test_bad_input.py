@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from building import Built, student
-from commands import BIN, PLUGIN, ROOT, TEACHER_SHAPE, TRAINING, Corpus, Training, fork, phase1, run
+from commands import BIN, PHASE1_UPDATES, PLUGIN, ROOT, TEACHER_SHAPE, TRAINING, Corpus, Training, fork, phase1, run
 from fairseq.data import Dictionary
 
 from fairseq_plugins import students, teachers
@@ -217,7 +217,7 @@ def test_a_disk_that_fills_while_exporting(tiny: Training, tmp_path: Path, limit
 def test_a_disk_that_fills_while_training_leaves_the_last_whole_checkpoint(tiny: Training, tmp_path: Path) -> None:
     shutil.copytree(tiny.folder, tmp_path / "save")
     command = [tmp_path / "save" if part == tiny.folder else part for part in tiny.command]
-    command = [*command, "--max-update", 30]
+    command = [*command, "--max-update", PHASE1_UPDATES + 8]
     limit = tiny.last.stat().st_size // 2
 
     def fill() -> None:

@@ -6,7 +6,6 @@ Reads what experiments/rules/bundle.smk made and measured in `bundle`, and decid
 """
 
 import argparse
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from weightdistill.experiment.settings import read
 from weightdistill.experiment.tables import TITLES, Table
 from weightdistill.experiment.units import size
 from weightdistill.experiment.workflow import TEACHER, teacher_checkpoints, ways
+from weightdistill.files import read_json
 from weightdistill.text.processing import TextProcessing
 
 WHOLE, MAPPED = "whole", "mapped"
@@ -56,7 +56,7 @@ def measured(settings: Settings, work: Path) -> Measured:
         **{way: work / "bundle" / way for way in ways(settings)},
     }
     scores = {name: {test: _scores(folder / f"{test}.json") for test in tests} for name, folder in folders.items()}
-    speeds = {way: _read(work / "bundle" / f"speed-{way}.json")["speeds"] for way in ways(settings)}
+    speeds = {way: read_json(work / "bundle" / f"speed-{way}.json")["speeds"] for way in ways(settings)}
     changed = None
     if MAPPED in folders:
         texts = [[files.read_lines(folders[way] / f"{test}.txt") for test in tests] for way in (WHOLE, MAPPED)]
@@ -109,7 +109,7 @@ def card(settings: Settings, work: Path, results: Measured, way: str) -> str:
         way: Whether the vocabulary map stays.
     """
     bundle = _bundle(settings)
-    table = _read(work / "results" / "results.json")
+    table = read_json(work / "results" / "results.json")
     student = next(row for row in table["rows"] if row["method"] == bundle.method)
     loss = results.scores[TEACHER][settings.tests[0]]["bleu"] - results.scores[way][settings.tests[0]]["bleu"]
     environment = Environment(
@@ -181,12 +181,8 @@ def _bundle(settings: Settings) -> BundleSettings:
 
 
 def _scores(path: Path) -> dict[str, float]:
-    system = _read(path)["systems"][0]
+    system = read_json(path)["systems"][0]
     return {metric: value["score"] for metric, value in system.items() if metric != "name"}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ were fitted to runs on CPUs (`experiments/multi30k-en-de`, `experiments/training
 fairseq is known to reach, and were not measured. Knows settings, no data and no models.
 """
 
-import json
 import math
 import shlex
 from argparse import ArgumentParser, Namespace
@@ -20,6 +19,7 @@ from weightdistill.experiment.schedule import passes
 from weightdistill.experiment.schema import NO_GENERATOR, REAL, Settings, SizeSettings
 from weightdistill.experiment.units import duration, size
 from weightdistill.experiment.workflow import teacher_checkpoints
+from weightdistill.files import read_json
 from weightdistill.method.shape import SHAPE_OPTIONS, TEACHERS, TransformerShape, student_shape
 from weightdistill.terminal import text_table
 
@@ -155,10 +155,7 @@ def read_results(path: Path) -> dict[str, Any]:
     Raises:
         DistillationError: The file cannot be read or has no rows.
     """
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DistillationError(f"{path} cannot be read: {error}; give the results.json of an experiment") from error
+    results = read_json(path, "give the results.json of an experiment")
     if not isinstance(results, dict) or "rows" not in results:
         raise DistillationError(f"{path} has no rows; give the results.json of an experiment")
     return results

@@ -26,7 +26,7 @@ from weightdistill.experiment.gathering import gather
 from weightdistill.experiment.page import Cell, Page, Picture, Section, Table, page
 from weightdistill.experiment.schema import Settings
 from weightdistill.experiment.settings import read
-from weightdistill.files import writing
+from weightdistill.files import read_json, writing
 
 EARLIER = "Drawn when the experiment ran."
 RECOLOURED = f"{EARLIER} Its numbers were not kept; its colours are not those of the other pictures."
@@ -236,7 +236,7 @@ def main() -> None:
         help="the experiment's settings, whose titles, groups and notes replace those of the results",
     )
     options = parser.parse_args()
-    results = json.loads(options.results.read_text(encoding="utf-8"))
+    results = read_json(options.results)
     presentation = read(options.settings) if options.settings else None
     gathered_path = options.results.with_name("report.json")
     if options.work:
@@ -244,7 +244,7 @@ def main() -> None:
         with writing(gathered_path) as temporary:
             temporary.write_text(json.dumps(gathered, ensure_ascii=False) + "\n", encoding="utf-8")
     else:
-        gathered = json.loads(gathered_path.read_text(encoding="utf-8")) if gathered_path.exists() else {}
+        gathered = read_json(gathered_path) if gathered_path.exists() else {}
     render(results, gathered, options.output, presentation)
 
 

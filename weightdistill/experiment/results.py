@@ -9,7 +9,6 @@ makes the tables of earlier results anew.
 
 import argparse
 import importlib.metadata
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from weightdistill.experiment import workflow
 from weightdistill.experiment.schema import Settings
 from weightdistill.experiment.settings import read, resolve
 from weightdistill.experiment.tables import document, scores, summary, tables
-from weightdistill.files import write_json, writing
+from weightdistill.files import read_json, write_json, writing
 from weightdistill.method.config import BUNDLES
 
 PACKAGES = ("sacrebleu", "sentencepiece", "numpy", "snakemake")
@@ -43,7 +42,7 @@ def collect(settings: Settings, work: Path) -> dict[str, Any]:
             if seeds := method.students.get(preset):
                 rows.append(_row(work, settings, name, preset, seeds))
     teacher_scores = _scores(work, workflow.TEACHER, settings.evaluated[0])
-    benchmark = _read(work / "benchmark" / "fairseq.json")
+    benchmark = read_json(work / "benchmark" / "fairseq.json")
     machine = benchmark["machine"]  # that of the speeds; a table may be made elsewhere
     machine["versions"] |= {package: importlib.metadata.version(package) for package in PACKAGES}
     return {
@@ -80,7 +79,7 @@ def _row(work: Path, settings: Settings, method: str, preset: str | None, seeds:
             against[baseline] = [compared(work, name, other, test) for name, other in zip(names, others, strict=False)]
         of_tests[test]["against"] = against
     records = [
-        [_read(work / folder / "training.json") for folder in workflow.training_folders(settings, name)]
+        [read_json(work / folder / "training.json") for folder in workflow.training_folders(settings, name)]
         for name in names
     ]
     memory = [record.get("peak_memory") or 0 for phases in records for record in phases]
@@ -104,7 +103,7 @@ def _speeds(work: Path, timed: str) -> tuple[int, dict[str, Any]]:
     speeds: dict[str, Any] = {}
     parameters = []
     for engine in ("fairseq", "ctranslate2"):
-        for speed in _read(work / "benchmark" / f"{engine}.json")["speeds"]:
+        for speed in read_json(work / "benchmark" / f"{engine}.json")["speeds"]:
             if Path(speed["model"]).parent.name == timed:
                 parameters.append(speed["parameters"])
                 entry = {key: speed[key] for key in SPEEDS}
@@ -119,7 +118,7 @@ def compared(work: Path, system: str, baseline: str, test: str) -> dict[str, Any
     path = work / "compared" / baseline / f"{test}.json"
     metrics = {}
     for file in filter(Path.exists, (path, path.with_suffix(".paper.json"))):
-        baseline_scores, *all_scores = _read(file)["systems"]
+        baseline_scores, *all_scores = read_json(file)["systems"]
         for system_scores in all_scores:
             if Path(system_scores["name"]).parent.name != system:
                 continue
@@ -136,9 +135,9 @@ def compared(work: Path, system: str, baseline: str, test: str) -> dict[str, Any
 def _scores(work: Path, system: str, test: str) -> dict[str, Any]:
     """A system's scores and their signatures by metric; `paper` is BLEU as the experiment's paper computed it."""
     path = work / "evaluated" / system / f"{test}.json"
-    metrics = {metric: score for metric, score in _read(path)["systems"][0].items() if metric != "name"}
+    metrics = {metric: score for metric, score in read_json(path)["systems"][0].items() if metric != "name"}
     if (paper := path.with_suffix(".paper.json")).exists():
-        metrics["paper"] = _read(paper)["systems"][0]["bleu"]
+        metrics["paper"] = read_json(paper)["systems"][0]["bleu"]
     return metrics
 
 
@@ -146,10 +145,6 @@ def _generators(settings: Settings) -> dict[str, Any]:
     """The options of each bundle that a method uses."""
     names = {method.generator for method in settings.methods.values()}
     return {name: asdict(bundle) for name, bundle in BUNDLES.items() if name in names}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def main() -> None:
@@ -161,7 +156,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(), help="folder that the workflow ran in (default: this one)")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json and the tables")
     options = parser.parse_args()
-    results = renewed(_read(options.results)) if options.results else collect(read([options.settings]), options.work)
+    results = (
+        renewed(read_json(options.results)) if options.results else collect(read([options.settings]), options.work)
+    )
     for name, text in (
         ("table.md", document(results)),
         ("table.tex", "\n\n".join(table.latex() for table in tables(results)) + "\n"),

@@ -169,7 +169,7 @@ def test_the_machine_that_trains_is_given_or_measured(monkeypatch):
 
 def test_only_the_results_of_an_experiment_are_compared_with_a_plan(tmp_path):
     path = tmp_path / "results.json"
-    for content, message in (("{", "cannot be read"), ("[]", "has no rows"), ('{"row": 1}', "has no rows")):
+    for content, message in (("{", "is damaged"), ("[]", "has no rows"), ('{"row": 1}', "has no rows")):
         path.write_text(content, encoding="utf-8")
         with pytest.raises(DistillationError, match=rf"results\.json {message}.*; give the results\.json of an exp"):
             read_results(path)
