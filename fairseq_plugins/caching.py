@@ -23,6 +23,7 @@ from weightdistill.distillation.teacher_cache import (
     write_cache,
 )
 from weightdistill.errors import DistillationError
+from weightdistill.places import require_separate
 
 
 def cache_teacher(
@@ -62,9 +63,7 @@ def cache_teacher(
         if value < 1:
             raise DistillationError(f"{field} must be at least 1, but is {value}")
     sources = teachers.read_all(paths)
-    files.require_separate(
-        {"--output": output}, {"the teacher": (Path(teacher.path) for teacher in sources), "--data": data}
-    )
+    require_separate({"--output": output}, {"the teacher": (Path(teacher.path) for teacher in sources), "--data": data})
     if not sources:
         raise DistillationError("a cache needs a teacher; give the path of its checkpoint")
     task = translation_task(checkpoint.read(sources[0].path), data, sources[0].path)

@@ -11,7 +11,7 @@ from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import require_separate, separated_paths
+from weightdistill.places import require_separate, separated_paths
 
 logger = logging.getLogger(__name__)
 

@@ -28,6 +28,7 @@ from weightdistill.experiment.schedule import Schedule
 from weightdistill.experiment.schema import QUANTIZATIONS
 from weightdistill.installation import resources
 from weightdistill.method.shape import STUDENTS
+from weightdistill.places import require_separate
 from weightdistill.text import coverage
 from weightdistill.text.corpus import read_pairs, write_pairs
 from weightdistill.text.processing import SIDES, TextProcessing
@@ -127,7 +128,7 @@ def prepare(job: Job) -> Prepared:
     splits = _splits(job)
     lengths = {name: _count_pairs(_sides(job, prefix)) for name, prefix in splits.items()}
     teacher = inspect_teachers(job.teachers, job.source, job.target, job.dictionaries or job.train_bin)
-    files.require_separate(
+    require_separate(
         {"--output": [job.output / name for name in ("raw", "prepared", "smoke", "model", "fairseq", "results")]},
         {
             "text": [path for prefix in splits.values() for path in _sides(job, prefix)],

@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from weightdistill import checkpoint, files
+from weightdistill import checkpoint, files, places
 from weightdistill.errors import DistillationError
 
 RECORD = "weightdistill"
@@ -68,7 +68,7 @@ def require_separate(source: Path, paths: dict[str, Path | None], folders: dict[
     for path in written.values():
         if path.is_dir():
             raise DistillationError(f"{path} must name a file to write, but is a folder; give a file in it")
-    files.require_separate(paths, {"the checkpoint": source})
+    places.require_separate(paths, {"the checkpoint": source})
     for kind, folder in folders.items():
         if folder is None:
             continue

@@ -18,6 +18,7 @@ from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
 from weightdistill.method import layout
 from weightdistill.method.shape import TransformerShape
+from weightdistill.places import separated_paths
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ def read_all(paths: str) -> list[Teacher]:
     Raises:
         DistillationError: two differ in their direction or vocabulary; see also `read`.
     """
-    ensemble = [read(str(path)) for path in files.separated_paths(paths)]
+    ensemble = [read(str(path)) for path in separated_paths(paths)]
     for teacher in ensemble[1:]:
         _require_same_words(ensemble[0], teacher)
     return ensemble

@@ -19,6 +19,7 @@ from fairseq_plugins.training_command import Machine, Training, command, summary
 from weightdistill import files
 from weightdistill.errors import DistillationError
 from weightdistill.experiment.progress import run_training
+from weightdistill.places import require_separate, separated_paths
 
 # glibc hands big tensors back to the kernel after each operation by default; keeping them saves a quarter of a training
 # step on a CPU.
@@ -46,9 +47,9 @@ def run(training: Training) -> int:
     if not record.exists():
         files.require_writable(log)
     with _locked(training.output):
-        files.require_separate(
+        require_separate(
             {"--output": sorted(training.output.glob("checkpoint*.pt"))},
-            {"--teacher": files.separated_paths(training.teacher), "--student": training.student},
+            {"--teacher": separated_paths(training.teacher), "--student": training.student},
         )
         described = _description(training)
         _require_same(training.output, described)

@@ -78,7 +78,7 @@ same_options() {
 # separate OPTION=OUTPUT... -- OPTION=INPUT...: dies if an output would replace an input. No input may lie in an output
 # that is a folder, because it is written anew.
 separate() {
-    python -m weightdistill.files "$(basename "$0")" "$@" || exit
+    python -m weightdistill.places "$(basename "$0")" "$@" || exit
 }
 
 # record FILE TEXT: writes a small file whole or not at all; several machines may write the same one. A process that is

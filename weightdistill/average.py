@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError, reported
-from weightdistill.files import require_separate
+from weightdistill.places import require_separate
 
 
 def average(paths: Sequence[str | Path]) -> dict[str, Any]:

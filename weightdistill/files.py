@@ -1,9 +1,4 @@
-"""Writes files whole or not at all, and reads text files. Imports only the standard library.
-
-    python -m weightdistill.files PROGRAM OPTION=OUTPUT... -- OPTION=INPUT...
-
-is `require_separate` for the stages; PROGRAM is the name that an error begins with.
-"""
+"""Writes files whole or not at all, and reads text files. Imports only the standard library."""
 
 import codecs
 import contextlib
@@ -16,18 +11,14 @@ import os
 import re
 import shutil
 import socket
-import sys
 import tempfile
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from weightdistill.errors import DistillationError, reported
-
-Place = Path | Iterable[Path] | None
-"""What an option names: a file or folder, several, or nothing."""
+from weightdistill.errors import DistillationError
 
 _BLOCK = 2**16
 _GZIP = b"\x1f\x8b"
@@ -118,56 +109,6 @@ def require_writable(path: str | Path) -> None:
             file.write(bytes(_SMALL))  # a full disk still takes empty files
     except OSError as error:
         raise _cannot_write(path, error) from error
-
-
-def require_separate(outputs: Mapping[str, Place], inputs: Mapping[str, Place]) -> None:
-    """Check, before any work, that no output would replace an input or another output.
-
-    Args:
-        outputs: What will be written, by the option that names it: a file, several, or a folder that is written anew.
-        inputs: What will be read, by the option that names it.
-
-    Raises:
-        DistillationError: An input is an output, or lies in a folder that is written anew; or two outputs are the same
-            file. Paths are compared after following symbolic links.
-    """
-    written: dict[Path, str] = {}
-    for name, path in _named_paths(outputs):
-        place = resolved(path)
-        if place in written:
-            both = name if name == written[place] else f"{written[place]} and {name}"
-            raise DistillationError(f"{both} must name different files, but two are {path}; give another name")
-        written[place] = name
-    for name, path in _named_paths(inputs):
-        place = resolved(path)
-        if replaced := next((place for place in (place, *place.parents) if place in written), None):
-            raise DistillationError(
-                f"{written[replaced]} must not replace what is read, but would replace {path} ({name}); give another "
-                "path"
-            )
-
-
-def separated_paths(text: str) -> list[Path]:
-    """Split the paths that an option names, separated by commas."""
-    return [Path(path.strip()) for path in text.split(",") if path.strip()]
-
-
-def resolved(path: Path) -> Path:
-    """Return the absolute path of a file or folder, which need not exist, without symbolic links.
-
-    Raises:
-        DistillationError: Its symbolic links form a loop.
-    """
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError before Python 3.13
-        raise DistillationError(f"{path} leads into a loop of symbolic links; remove one of them") from error
-
-
-def _named_paths(places: Mapping[str, Place]) -> Iterator[tuple[str, Path]]:
-    for name, place in places.items():
-        for path in [place] if isinstance(place, Path) else place or ():
-            yield name, path
 
 
 def fingerprint(path: str | Path) -> str:
@@ -333,21 +274,6 @@ def first_line(text: str, *words: str) -> str:
     return next((line for line in lines if any(word in line for word in words)), lines[0])
 
 
-def main(arguments: list[str]) -> None:
-    """Check the places that a stage names. Wrong arguments print the usage, and end with exit code 1."""
-    if "--" not in arguments or not all("=" in word or word == "--" for word in arguments):
-        sys.exit(__doc__)
-    middle = arguments.index("--")
-    require_separate(_places(arguments[:middle]), _places(arguments[middle + 1 :]))
-
-
-def _places(words: Sequence[str]) -> dict[str, list[Path]]:
-    places: dict[str, list[Path]] = {}
-    for name, _, path in (word.partition("=") for word in words):
-        places.setdefault(name, []).append(Path(path))
-    return places
-
-
 def _require_file(path: Path) -> None:
     """Refuse to replace anything but a file; a rename would replace a device, such as /dev/null, too."""
     if path.exists() and not path.is_file():
@@ -403,8 +329,3 @@ def _cannot_write(path: Path, error: OSError) -> DistillationError:
         f"cannot write {path}: {first_line(error.strerror or str(error))}; check that the folder is writable "
         "and the disk not full"
     )
-
-
-if __name__ == "__main__":
-    with reported(sys.argv[1] if len(sys.argv) > 1 else "files"):
-        main(sys.argv[2:])

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weightdistill.errors import DistillationError, reported
-from weightdistill.files import read_lines, require_separate
+from weightdistill.files import read_lines
+from weightdistill.places import require_separate
 from weightdistill.text.corpus import write_pairs
 
 

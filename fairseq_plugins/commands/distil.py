@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import separated_paths
+from weightdistill.places import separated_paths
 from weightdistill.text.processing import SideProcessing, TextProcessing
 
 app = typer.Typer()

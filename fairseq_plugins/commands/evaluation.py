@@ -20,7 +20,7 @@ from fairseq_plugins.commands.options import (
 )
 from weightdistill.decoding.vocabulary_map import MapSettings
 from weightdistill.errors import DistillationError
-from weightdistill.files import require_separate
+from weightdistill.places import require_separate
 
 if TYPE_CHECKING:
     from weightdistill.decoding.engines import Engine, Pieces

@@ -31,7 +31,7 @@ def plan(
     from weightdistill.experiment.plan import check_table, read_results
     from weightdistill.experiment.plan import plan as plan_experiment
     from weightdistill.experiment.settings import read
-    from weightdistill.files import require_separate
+    from weightdistill.places import require_separate
 
     require_separate({"--json": json_file}, {"the settings": config, "--results": results})
     estimate = plan_experiment(read(config), Machine.chosen(tflops, gpus))

@@ -38,7 +38,8 @@ def check_teacher(
 ) -> None:
     """Check that a teacher can teach: its kind, direction and vocabulary, and its BLEU on a validation set."""
     from weightdistill.decoding.engines import Search
-    from weightdistill.files import read_lines, require_separate
+    from weightdistill.files import read_lines
+    from weightdistill.places import require_separate
     from weightdistill.text.processing import TextProcessing
 
     require_separate(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fairseq_plugins.commands.options import Json, write_json
-from weightdistill.files import require_separate
+from weightdistill.places import require_separate
 from weightdistill.text import corpus, ldc, testsets, tmx
 
 app = typer.Typer()

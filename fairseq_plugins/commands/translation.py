@@ -22,7 +22,7 @@ from fairseq_plugins.commands.options import (
 from fairseq_plugins.engine import source_words
 from weightdistill.decoding.engines import Engine
 from weightdistill.errors import DistillationError
-from weightdistill.files import require_separate
+from weightdistill.places import require_separate
 
 app = typer.Typer()
 

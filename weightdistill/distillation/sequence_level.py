@@ -19,7 +19,8 @@ from weightdistill.decoding.engines import Engine, Hypothesis, Pieces, Search
 from weightdistill.decoding.translation import PieceLines, read_pieces
 from weightdistill.distillation.shards import decode_shard, read_shards, shard_of, source_provenance
 from weightdistill.errors import DistillationError
-from weightdistill.files import fingerprint, read_lines, require_separate, require_writable, write_json
+from weightdistill.files import fingerprint, read_lines, require_writable, write_json
+from weightdistill.places import require_separate
 from weightdistill.text.corpus import write_pairs
 
 SELECTIONS = ("score", "bleu", "chrf", "all")

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 from weightdistill.experiment.schema import NO_GENERATOR, REAL, Settings
-from weightdistill.files import separated_paths
+from weightdistill.places import separated_paths
 
 TEACHER = "teacher"
 """The system that is no student."""

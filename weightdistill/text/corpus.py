@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import decode, reading, require_separate, writing
+from weightdistill.files import decode, reading, writing
+from weightdistill.places import require_separate
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import decode_lines, require_separate
+from weightdistill.files import decode_lines
+from weightdistill.places import require_separate
 from weightdistill.text.corpus import read_pairs, write_pairs
 from weightdistill.text.markup import decode, tags, without_comments
 from weightdistill.text.sgm import Documents, read

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import read_lines, require_separate, writing
+from weightdistill.files import read_lines, writing
+from weightdistill.places import require_separate
 from weightdistill.text.sgm import TextSet, read, write_translation
 
 

@@ -6,7 +6,8 @@ from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import decode_blocks, reading, require_separate
+from weightdistill.files import decode_blocks, reading
+from weightdistill.places import require_separate
 from weightdistill.text.corpus import write_pairs
 from weightdistill.text.markup import HEAD, encoding_of
 
