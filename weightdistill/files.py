@@ -218,7 +218,7 @@ def read_lines(path: str | Path) -> list[str]:
     """
     text = decode(read_bytes(path), path)
     if not text.strip():
-        raise DistillationError(f"{path} is empty; it must hold one sentence per line")
+        raise DistillationError(f"{path} is empty; it must have at least one line of text")
     # Not splitlines(): it would also break lines at characters such as U+2028, and the sides would no longer align.
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, TypeAlias
 
 from weightdistill.errors import DistillationError
-from weightdistill.files import decode, read_bytes, read_json, read_lines
+from weightdistill.files import decode, read_bytes, read_json
 
 Pieces: TypeAlias = list[str]
 BatchType: TypeAlias = Literal["sentences", "tokens"]
@@ -300,9 +300,9 @@ def _require_map(path: Path) -> None:
     """Refuse a file that is not a vocabulary map: CTranslate2 crashes on an empty one."""
     path, remedy = Path(os.path.realpath(path)), "make one with `weightdistill vocabulary-map`"
     try:
-        lines = read_lines(path)
-    except DistillationError as error:
-        raise DistillationError(f"{path} is missing or no vocabulary map: {error}; {remedy}") from error
+        lines = decode(path.read_bytes(), path, remedy=remedy).removesuffix("\n").split("\n")
+    except OSError as error:
+        raise DistillationError(f"{path} is missing or no vocabulary map: {error.strerror}; {remedy}") from error
     if damaged := next((number for number, line in enumerate(lines, start=1) if line.count("\t") != 1), None):
         raise DistillationError(
             f"{path} is missing or no vocabulary map: line {damaged} must have one tab, behind a source piece; {remedy}"

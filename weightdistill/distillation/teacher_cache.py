@@ -122,7 +122,7 @@ class TeacherCache:
             path = _path(self.folder, shard["name"], array)
             try:
                 arrays[array] = np.load(path, mmap_mode="r")
-            except (OSError, EOFError, ValueError, SyntaxError) as error:
+            except Exception as error:  # NumPy parses a damaged head as Python, which fails in many ways
                 raise DistillationError(
                     f"{path} cannot be read: {first_line(str(error))}; make the cache again"
                 ) from error

@@ -5,6 +5,7 @@
 Knows nothing about models or fairseq.
 """
 
+import codecs
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ def read_dictionary(path: str | Path) -> frozenset[str]:
     Raises:
         DistillationError: The file cannot be read, or is no dictionary.
     """
+    with files.reading(path, "give fairseq's dict.LANG.txt") as file:
+        if file.read(3) == codecs.BOM_UTF8:
+            raise DistillationError(
+                f"{path}: line 1 begins with a byte order mark, which fairseq takes for a part of the piece; remove it"
+            )
     words: dict[str, int] = {}
     for number, line in enumerate(files.read_lines(path), start=1):
         text = line.rstrip()

@@ -101,6 +101,16 @@ class SideProcessing:
         """The files that the steps need."""
         return [path for path in (self.truecase, self.subwords) if path is not None]
 
+    def require_models(self) -> None:
+        """Check that the files can be used.
+
+        Raises:
+            DistillationError: One cannot.
+        """
+        open_segmenter(self.subwords, self.joining)
+        if self.truecase is not None:
+            tokenisation.truecaser(self.truecase)
+
     @cached_property
     def segmenter(self) -> Segmenter:
         """The subword model."""
@@ -207,9 +217,11 @@ class TextProcessing:
         """Write text.json to a folder, and copy the files that it names beside it.
 
         Raises:
-            DistillationError: A file cannot be written.
+            DistillationError: A file cannot be written, or a model of the processing cannot be used.
         """
         folder = Path(folder)
+        for processing in (self.source, self.target):
+            processing.require_models()
         names = self._names()
         for path, name in names.items():
             if not (folder / name).exists() or not (folder / name).samefile(path):

@@ -87,7 +87,7 @@ def truecaser(model: Path) -> Step:
     from sacremoses import MosesTruecaser
 
     remedy = "give a file of train-truecaser"
-    for number, line in enumerate(files.decode(files.read_bytes(model, remedy), model).split("\n"), start=1):
+    for number, line in enumerate(files.read_lines(model), start=1):
         if not _TRUECASED.fullmatch(line):
             raise DistillationError(
                 f"{model} is no truecasing model: line {number} must be words with their counts, but is {line[:40]!r}; "
