@@ -3,6 +3,7 @@
 python -m fairseq_plugins.binarised TRAIN_BIN SOURCE TARGET PREPARED
 """
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Iterator
@@ -35,25 +36,24 @@ def take_over(folder: Path, source: str, target: str, prepared: Path) -> int:
         DistillationError: the folder holds no such data, its sides do not align, or an output cannot be written.
     """
     prefixes = list(_prefixes(folder, source, target))
-    counts = []
-    for language in (source, target):
-        dictionary = Dictionary.load(str(folder / f"dict.{language}.txt"))
-        count = 0
-        with (
-            writing(prepared / "pieces" / f"train.{language}") as temporary,
-            temporary.open("w", encoding="utf-8", newline="\n") as file,
-        ):
-            for prefix in prefixes:
-                dataset = _open(Path(f"{prefix}.{language}"), dictionary)
-                for tokens in dataset:
-                    file.write(f"{dictionary.string(tokens)}\n")
-                count += len(dataset)
-        counts.append(count)
+    dictionaries = {language: Dictionary.load(str(folder / f"dict.{language}.txt")) for language in (source, target)}
+    datasets = {
+        language: [_open(Path(f"{prefix}.{language}"), dictionary) for prefix in prefixes]
+        for language, dictionary in dictionaries.items()
+    }
+    counts = [sum(map(len, parts)) for parts in datasets.values()]
     if counts[0] != counts[1]:
         raise DistillationError(
             f"both sides of {prefixes[0]} must have the same number of sentences, but {source} has {counts[0]} and "
             f"{target} has {counts[1]}; binarise them again"
         )
+    with contextlib.ExitStack() as stack:  # both files, or neither
+        for language, parts in datasets.items():
+            temporary = stack.enter_context(writing(prepared / "pieces" / f"train.{language}"))
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                for prefix, dataset in zip(prefixes, parts, strict=True):
+                    for line in _lines(dataset, dictionaries[language], f"{prefix}.{language}.bin"):
+                        file.write(f"{line}\n")
     for number, prefix in enumerate(prefixes):
         for part in prefix.parent.glob(f"{prefix.name}.*"):
             ending = part.name.removeprefix(prefix.name)
@@ -83,6 +83,20 @@ def _open(path: Path, dictionary: Dictionary | None = None) -> Any:
     if (dataset := data_utils.load_indexed_dataset(str(path), dictionary)) is None:
         raise DistillationError(f"{path}.bin does not exist; give a folder of fairseq-preprocess")
     return dataset
+
+
+def _lines(dataset: Any, dictionary: Dictionary, name: str) -> Iterator[str]:
+    """Yield the pieces of each sentence, separated by blanks."""
+    if dataset.supports_prefetch:  # the format `cached` has nothing else to read from
+        dataset.prefetch(range(len(dataset)))
+    for number in range(len(dataset)):
+        tokens = dataset[number]
+        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < len(dictionary):
+            raise DistillationError(
+                f"{name}: sentence {number + 1} has a piece that its dictionary of {len(dictionary)} lacks; "
+                "binarise the text again"
+            )
+        yield dictionary.string(tokens)
 
 
 def _prefixes(folder: Path, source: str, target: str) -> Iterator[Path]:

@@ -89,8 +89,8 @@ def _adding_checked_file(add: Callable[..., None]) -> Callable[..., None]:
         coverage.read_dictionary(file)
         try:
             add(dictionary, file)
-        except RuntimeError as error:  # of a piece that every dictionary has, such as <unk>
-            raise DistillationError(f"{file}: {files.first_line(str(error))}") from error
+        except Exception as error:  # e.g. of a piece that every dictionary has, such as <unk>
+            raise DistillationError(f"{file} is no dictionary of fairseq: {files.first_line(str(error))}") from error
 
     return add_checked_file
 
