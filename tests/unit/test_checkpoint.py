@@ -41,6 +41,10 @@ class Bomb:
         return Path.touch, (self.marker,)
 
 
+CYCLE: list[object] = []
+CYCLE.append(CYCLE)
+
+
 def equal(left, right) -> bool:
     return list(left) == list(right) and all(torch.equal(left[name], right[name]) for name in left)
 
@@ -145,7 +149,6 @@ def test_a_file_truncated_anywhere_is_refused(tmp_path, state, zipped):
             checkpoint.read(cut)
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_files_of_other_programs_are_refused(tmp_path):
     path = tmp_path / "foreign.pt"
     chance = random.Random(1)
@@ -158,7 +161,6 @@ def test_files_of_other_programs_are_refused(tmp_path):
             checkpoint.read(path)
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_damaged_files_are_refused_or_read(tmp_path, state):
     """Whichever byte is damaged, the only possible error is the library's own."""
     path = tmp_path / "damaged.pt"
@@ -262,3 +264,36 @@ def test_equal_states_give_equal_files(tmp_path):
     for name in ("first.pt", "second.pt"):
         checkpoint.write({"model": {"weight": torch.ones(2)}, "cfg": {"model": {}}}, tmp_path / name)
     assert files.fingerprint(tmp_path / "first.pt") == files.fingerprint(tmp_path / "second.pt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": {"w": [1.0, 2.0]}}, r"weights must be tensors with names, but 'w' is of type list"),
+        ({"model": {3: torch.ones(1)}}, r"weights must be tensors with names, but 3 is of type Tensor"),
+        ({"model": {"w": torch.eye(2).to_sparse()}}, r"weights must be dense tensors, but w is sparse"),
+        ({"cfg": {"model": "transformer"}}, r"the settings model must be a mapping, but are of type str"),
+        ({"cfg": {"model": {}, "task": [1]}}, r"the settings task must be a mapping, but are of type list"),
+        ({"cfg": None, "args": {"data": CYCLE}}, r"has settings that are nested too deeply"),
+    ],
+    ids=["list", "number", "sparse", "model", "task", "cycle"],
+)
+def test_weights_and_settings_of_other_types_are_refused(tmp_path, state, changes, words):
+    torch.save({**state, **changes}, tmp_path / "other.pt")
+    with pytest.raises(DistillationError, match=rf"other\.pt:? {words}"):
+        checkpoint.read(tmp_path / "other.pt")
+
+
+def test_safetensors_are_no_checkpoint(tmp_path, state):
+    checkpoint.write_safetensors(state["model"], tmp_path / "student.safetensors")
+    with pytest.raises(
+        DistillationError, match=r"is in the safetensors format, which has weights only; give the fairs"
+    ):
+        checkpoint.read(tmp_path / "student.safetensors")
+
+
+def test_paths_that_lead_nowhere_are_refused(tmp_path):
+    (tmp_path / "loop.pt").symlink_to("loop.pt")
+    for name in ("loop.pt", "x" * 300, "loop.pt/x"):
+        with pytest.raises(DistillationError, match="does not exist; give the path of a fairseq checkpoint"):
+            checkpoint.read(tmp_path / name)

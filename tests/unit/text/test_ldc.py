@@ -168,3 +168,45 @@ def test_markup_is_not_read_as_sentences(files: tuple[Path, Path, Path], tmp_pat
     for path, text in zip(renamed, (CHINESE, ENGLISH), strict=True):
         path.write_bytes(text.encode("big5"))
     assert len(read_aligned(*renamed, "zh", "en", alignment, "big5").pairs) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"table: line 1 must name a source file and a target file, but the table is empty"),
+        ("a.zh\ta.en\n".encode("utf-16"), r"table: line 1 is not UTF-8; convert the file first"),
+        ("a.zh\ta.en\n".encode("utf-16-le"), r"table: line 1 holds a NUL character, as UTF-16"),
+        (b"a.zh\ta.en\nM\xfcller.zh\tb.en\n", r"table: line 2 is not UTF-8"),
+    ],
+    ids=["empty", "UTF-16", "UTF-16 without a mark", "Latin-1"],
+)
+def test_a_table_that_names_no_files_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        read_table(content.splitlines(keepends=True), "table")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ALIGNMENT[:-13], r"line 11: the alignment of document 'M3' has no end tag, so the file is cut"),
+        (ALIGNMENT + "<ALIGNM", r"line 12: a tag has no end, so the file is cut"),
+        (ALIGNMENT.replace('"4" >', '"4"'), r"line 4: a link is damaged"),
+        (ALIGNMENT.replace("<SentPair", "<SentPaar"), r"line 2: a link must be a SentPair"),
+    ],
+    ids=["no end", "within a tag", "damaged tag", "damaged name"],
+)
+def test_a_damaged_alignment_loses_no_link(files: tuple[Path, Path, Path], text: str, message: str) -> None:
+    files[2].write_text(text, encoding="utf-8")
+    with pytest.raises(DistillationError, match=rf"alignment\.sgm: {message}"):
+        list(read_links(files[2], "zh", "en"))
+
+
+def test_a_corpus_without_pairs_is_refused(tmp_path: Path) -> None:
+    part = CorpusFiles(tmp_path / "a.zh", tmp_path / "a.en")
+    for path in (part.source, part.target):
+        path.write_bytes(b"")
+    with pytest.raises(DistillationError, match="must get a sentence pair, but there is none; check the input"):
+        convert_corpus([part], "zh", "en", tmp_path / "text")
+    with pytest.raises(DistillationError, match=r"a line feed is a single byte, but is 'utf-16'; convert"):
+        convert_corpus([part], "zh", "en", tmp_path / "text", encoding="utf-16")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zh", "a.en"}

@@ -1,5 +1,8 @@
 """Test sets of NIST and WMT are read completely, aligned by document and segment, and survive a round trip."""
 
+import codecs
+import gzip
+import time
 from pathlib import Path
 
 import pytest
@@ -200,3 +203,88 @@ def test_another_number_of_translations_is_refused(tmp_path: Path) -> None:
     (source,) = read(write(tmp_path / "src.sgm", SOURCE))
     with pytest.raises(DistillationError, match="each of the 3 segments, but there are 2"):
         write_translation(tmp_path / "tst.sgm", ["a", "b"], source, "x", "English")
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        ("<doc docid=B>\n<seg i", r"line 11: <doc> has no end tag"),
+        ("四</seg>\n", r"line 11: <doc> has no end tag, so the file is cut"),
+        ("四</se", r"line 12: segment '1' has no end tag"),
+        ("</doc>\n", r"line 3: <srcset> has no end tag, so the file is cut"),
+        ("</doc>\n</srcs", r"line 3: <srcset> has no end tag, so the file is cut"),
+    ],
+    ids=["within a tag", "after a segment", "within a segment", "after a document", "within the last tag"],
+)
+def test_a_file_that_is_cut_is_refused(tmp_path: Path, kept: str, message: str) -> None:
+    text = SOURCE[: SOURCE.index(kept) + len(kept)]
+    with pytest.raises(DistillationError, match=rf"src\.sgm: {message}"):
+        read(write(tmp_path / "src.sgm", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            REFERENCES.replace('</DOC>\n<DOC docid="A" sysid="f', '\n<DOC docid="A" sysid="f'),
+            r"line 2: <doc> has no end tag",
+        ),
+        (REFERENCES.replace("<seg id=1>four", "<sag id=1>four"), r"line 2: </seg> ends what has not begun"),
+        (SOURCE.replace("<srcset", "<sacset"), r"line 14: </srcset> ends what has not begun"),
+        (f"<mteval>{SOURCE}", r"line 1: <mteval> has no end tag, so the file is cut"),
+        ("<DOC docid=A><seg id=1>x</seg></DOC>\n<DOC docid", r"line 2: a tag has no end, so the file is cut"),
+    ],
+    ids=["no end", "damaged start", "damaged set", "wrapper", "document outside a set"],
+)
+def test_elements_that_do_not_begin_or_end_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DistillationError, match=rf"set\.sgm: {message}"):
+        read(write(tmp_path / "set.sgm", text))
+
+
+@pytest.mark.parametrize("declaration", ["", " encoding='UTF-16'"])
+@pytest.mark.parametrize(
+    ("mark", "encoding"), [(codecs.BOM_UTF16_LE, "utf-16-le"), (b"", "utf-16-le"), (b"", "utf-16-be"), (b"", "utf-32")]
+)
+def test_wide_characters_and_gzip_are_found_out(tmp_path: Path, mark: bytes, encoding: str, declaration: str) -> None:
+    data = mark + SOURCE.replace("?>", f"{declaration}?>", 1).encode(encoding)
+    for content in (data, gzip.compress(data)):
+        (tmp_path / "src.sgm").write_bytes(content)
+        assert read(tmp_path / "src.sgm")[0].lines()[0] == "标题"
+
+
+def test_a_declaration_of_utf_16_that_is_not_true_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "src.sgm", SOURCE.replace("?>", " encoding='UTF-16'?>", 1))
+    with pytest.raises(DistillationError, match=r"line 1 declares the encoding UTF-16, but is in another; name"):
+        read(path)
+    assert read(path, "utf-8")[0].lines()[2] == "四"
+
+
+def test_a_damaged_byte_does_not_make_chinese_another_encoding(tmp_path: Path) -> None:
+    text = SOURCE.replace("四", "四五").encode().replace("标".encode(), b"\xe6\xa0")
+    (tmp_path / "src.sgm").write_bytes(text)
+    with pytest.raises(DistillationError, match=r"line 5 is not UTF-8; name the file's encoding, or fix the line"):
+        read(tmp_path / "src.sgm")
+
+
+HOSTILE = ["<!--", "<!", "<?a ", "<a ", "<aa", "&", "&#1", "&a", "<!-- -->", "-->", "<a b", "<a b='", "<a b=\"' ", " "]
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_hostile_text_takes_linear_time(tmp_path: Path, unit: str) -> None:
+    """A megabyte took a second at most; 60,000 comments without ends had taken 49."""
+    text = unit * (10**6 // len(unit))
+    for whole in (SOURCE.replace("四", text), SOURCE + text, text + SOURCE, SOURCE.replace("genre='nw'", text + ">")):
+        begun = time.process_time()
+        try:
+            read(write(tmp_path / "src.sgm", whole))
+        except DistillationError as error:
+            assert "src.sgm: line" in str(error)
+        assert time.process_time() - begun < 4
+
+
+def test_many_sets_take_linear_time(tmp_path: Path) -> None:
+    sets = '<refset sysid="a"><doc docid="A"><seg id="1">x</seg></doc></refset>' * 15_000
+    begun = time.process_time()
+    references = read(write(tmp_path / "ref.sgm", sets))
+    assert [reference.system for reference in references[:3]] == ["a", "a#2", "a#3"] and len(references) == 15_000
+    assert time.process_time() - begun < 4
