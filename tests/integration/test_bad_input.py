@@ -17,6 +17,7 @@ from fairseq.data import Dictionary
 
 from fairseq_plugins import students, teachers
 from fairseq_plugins.export import export
+from fairseq_plugins.fairseq_engine import FairseqEngine
 from fairseq_plugins.loading import load_model, translation_task
 from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
@@ -115,6 +116,72 @@ def test_a_longer_dictionary_and_a_missing_one(data: Path, teacher: Path, tmp_pa
         read.require_dictionaries(dictionary, longer)
     with pytest.raises(DistillationError, match=r"teacher data .* has no dict.*; give the folder of its dictionaries"):
         read.require_dictionaries(dictionary, dictionary, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"encoder_layers": "two"},
+            r"encoder_layers must be a whole number, but is 'two'; use a checkpoint as fairseq",
+        ),
+        ({"decoder_layers": 3}, r"decoder_layers must be the 2 of the weights, but the settings say 3"),
+        ({"encoder_attention_heads": 3}, r"encoder: width must be a multiple of the number of heads \(3\), but is 16"),
+        ({"decoder_ffn_embed_dim": 8}, r"decoder_ffn_embed_dim must be the 32 of the weights, but the settings say 8"),
+    ],
+    ids=str,
+)
+def test_settings_that_contradict_the_weights(
+    data: Path, teacher: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    state = checkpoint.read(teacher)
+    checkpoint.write({**state, "args": None, "cfg": changed_model(state, changes)}, tmp_path / "changed.pt")
+    with pytest.raises(DistillationError, match=rf"teacher .*changed\.pt: {message}"):
+        teachers.read(str(tmp_path / "changed.pt"))
+
+
+def changed_model(state: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a checkpoint with others for its model."""
+    settings = checkpoint.plain(state["cfg"])
+    return {**settings, "model": {**settings["model"], **changes}}
+
+
+def test_a_model_that_diverged_is_named_wherever_it_is_loaded(data: Path, teacher: Path, tmp_path: Path) -> None:
+    state = checkpoint.read(teacher)
+    state["model"]["decoder.layers.0.fc1.bias"][3] = float("nan")
+    checkpoint.write(state, tmp_path / "nan.pt")
+    message = r"the weights of .*nan\.pt must be finite, but decoder\.layers\.0\.fc1\.bias holds NaN"
+    with pytest.raises(DistillationError, match=message):
+        teachers.read(str(tmp_path / "nan.pt"))
+    with pytest.raises(DistillationError, match=message):
+        FairseqEngine(tmp_path / "nan.pt", data)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("wörd 5\n".encode("latin-1"), r"line 1 is not UTF-8; convert the file first"),
+        ("word 5\n".encode("utf-16"), r"line 1 is not UTF-8"),
+        ("word 5\n".encode("utf-8-sig"), r"line 1 begins with a byte order mark"),
+        (b"word 5\nanother\n", r"line 2 must be a piece and its count, but is 'another'"),
+        (b"word 5\nword 4\n", r"line 2 has the piece 'word' of line 1 again"),
+        (b"<unk> 5\n", r"is no dictionary of fairseq: Duplicate word found when loading Dictionary: '<unk>'"),
+    ],
+    ids=["Latin-1", "UTF-16", "mark", "no count", "twice", "special"],
+)
+def test_a_damaged_dictionary_is_named_wherever_fairseq_reads_it(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "dict.aa.txt").write_bytes(content)
+    with pytest.raises(DistillationError, match=rf"dict\.aa\.txt:? {message}"):
+        Dictionary.load(str(tmp_path / "dict.aa.txt"))
+
+
+@pytest.mark.slow
+def test_a_cut_data_index_is_refused_by_fairseq_train(data: Path, teacher: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    index = tmp_path / "data" / "train.aa-bb.aa.idx"
+    index.write_bytes(index.read_bytes()[:-50])
+    log = fork(*phase1(tmp_path / "data", tmp_path / "save", teacher, "--student-preset", "tiny"), fails=True)
+    assert log.splitlines()[-1] == f"weightdistill: error: {index} is cut or damaged; binarise the text again"
 
 
 def test_a_generator_of_another_teacher(data: Path, tiny: Training, teacher: Path, tmp_path: Path) -> None:
