@@ -5,6 +5,7 @@ python -m fairseq_plugins.binarised TRAIN_BIN SOURCE TARGET PREPARED
 
 import contextlib
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ def take_over(folder: Path, source: str, target: str, prepared: Path) -> int:
             link = prepared / "data-bin" / f"train{number or ''}.{source}-{target}{ending}"
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
-            link.symlink_to(part.resolve())
+            link.symlink_to(os.path.realpath(part))
     return counts[0]
 
 
