@@ -21,9 +21,9 @@ LOGS = ("*.log", ".lock", "tensorboard/*", ".snakemake/*")
 """What is not compared in any run."""
 MEASURED = {
     *("seconds", "peak_memory", "previous_training_time", "metrics", "cumulative_training_time"),
-    *("training_seconds", "machine", "environment"),
+    "distributed_init_method",
 }
-"""Keys of checkpoints and JSON files that hold times and memory, or what stands for the machine."""
+"""Keys of checkpoints and JSON files that hold times, memory, or the port over which processes meet."""
 
 
 def tree(folder: Path, ignored: tuple[str, ...]) -> dict[str, Path]:
@@ -94,7 +94,10 @@ def _values(first: Any, second: Any, place: str) -> Iterator[str]:
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         for key in first.keys() | second.keys():
             if key not in MEASURED:
-                yield from _values(first.get(key), second.get(key), f"{place}/{key}")
+                pair = first.get(key), second.get(key)
+                if key == "optimizer_history":  # one entry for each start of a training, of which the last holds
+                    pair = pair[0][-1:], pair[1][-1:]
+                yield from _values(*pair, f"{place}/{key}")
     elif isinstance(first, list | tuple) and isinstance(second, list | tuple) and len(first) == len(second):
         for index, (one, other) in enumerate(zip(first, second, strict=True)):
             yield from _values(one, other, f"{place}/{index}")

@@ -203,19 +203,13 @@ class Soak:
 
     def _peer(self, rng: random.Random, moments: list[str]) -> None:
         unbroken, duration = self._unbroken("two processes", self._two_whole)
-        self._clear()
-        first, second = self._two()
-        self._until_joined(first, second)
-        moment, victim = rng.uniform(0, duration), rng.randrange(2)
-        killed, other = (first, second) if victim == 0 else (second, first)
-        ended = killed.wait(moment)
+        killed, other, rank = self._two_until(rng, duration, moments)
         killed.kill()
-        moments.append(f"{moment:.2f}s rank{victim}" + ("" if ended == STILL_RUNNING else "(ended)"))
         code = other.wait(PEER_LIMIT)
         if code == STILL_RUNNING:
             other.kill()
             raise Failure(f"the other process still runs {PEER_LIMIT:.0f} s after its peer was killed")
-        if ended == STILL_RUNNING and code == 0 and victim == 0:
+        if code == 0 and rank == 0:  # which writes the checkpoints
             raise Failure("the other process ended as if the training was finished")
         self._two_whole()
         if found := differences(unbroken, self._output):
@@ -289,6 +283,19 @@ class Soak:
         words = [*phase1(self.inputs, self._output), *together, "--distributed-rank"]
         first, second = (start([*words, str(rank)], self._log, ENVIRONMENT, forked=True) for rank in (0, 1))
         return first, second
+
+    def _two_until(self, rng: random.Random, duration: float, moments: list[str]) -> tuple[Running, Running, int]:
+        """Start a training, and wait for a random moment of it: one process, the other, and the rank of the first."""
+        while True:
+            self._clear()
+            processes = self._two()
+            self._until_joined(*processes)
+            moment, rank = rng.uniform(0, duration), rng.randrange(2)
+            if processes[rank].wait(moment) == STILL_RUNNING:
+                moments.append(f"{moment:.2f}s, rank {rank}")
+                return processes[rank], processes[1 - rank], rank
+            processes[1 - rank].wait(LIMIT)
+            duration = moment
 
     def _until_joined(self, first: Running, second: Running) -> None:
         """Wait until both processes are there. Before, the other waits for half an hour, which is torch's default."""

@@ -290,7 +290,7 @@ def subjects(inputs: Inputs) -> dict[str, Subject]:
             lambda output: student(inputs, output, "--teacher-cache", str(inputs.cache)),
             (6, 1, 1),
         ),
-        Subject("fairseq-train phase 1", lambda output: phase1(inputs, output), (8, 2, 1)),
+        Subject("fairseq-train phase 1", lambda output: phase1(inputs, output), (9, 2, 1)),
         Subject(
             "fairseq-train phase 2",
             lambda output: student(
@@ -321,7 +321,7 @@ def subjects(inputs: Inputs) -> dict[str, Subject]:
             ),
             (12, 3, 3),
         ),
-        Subject("cache-teacher", lambda output: cache(inputs, output), (8, 3, 2)),
+        Subject("cache-teacher", lambda output: cache(inputs, output), (9, 3, 2)),
         Subject(
             "translate-corpus",
             lambda output: tool(
@@ -411,7 +411,7 @@ def subjects(inputs: Inputs) -> dict[str, Subject]:
             forked=False,
             unfinished=("*.part",),
         ),
-        # all pieces are common ones here; candidates of single pieces differ, because eflomal takes another seed each time
+        # all pieces are common here; candidates of single pieces differ, because eflomal takes another seed each time
         Subject(
             "vocabulary-map",
             lambda output: tool(
@@ -426,7 +426,7 @@ def subjects(inputs: Inputs) -> dict[str, Subject]:
                 *(sys.executable, "-m", "weightdistill.experiment.launch", "--folder", str(output), "--"),
                 *("--configfile", str(Path(__file__).with_name("workflow.yaml")), "--cores", "1"),
             ],
-            (4, 0, 0),
+            (2, 0, 0),
             forked=False,
             ignored=("progress.json", "benchmark/*", "results/*"),
         ),
