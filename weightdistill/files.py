@@ -55,8 +55,8 @@ def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
-            of_this_file = error.filename is None or str(error.filename) == str(temporary)
-            if not of_this_file or (error.filename is None and error.errno not in _WRITE_ERRORS):
+            named = {str(name) for name in (error.filename, error.filename2) if name is not None}  # copying names two
+            if str(temporary) not in named and (named or error.errno not in _WRITE_ERRORS):
                 raise
             raise _cannot_write(path, error) from error
         finally:

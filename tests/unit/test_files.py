@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +47,19 @@ def test_a_write_error_without_a_file_name_becomes_a_clear_one(tmp_path: Path, c
     with pytest.raises(DistillationError, match=rf"cannot write .*output: {reason}; check that"), files.writing(path):
         raise OSError(code, reason)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_that_does_not_fit_becomes_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(bytes(10000))
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, allowed[1]))  # a write beyond this fails like one to a full disk
+    message = r"cannot write .*output: File too large; check that the folder is writable and the disk not full"
+    try:
+        with pytest.raises(DistillationError, match=message), files.writing(tmp_path / "output") as temporary:
+            shutil.copyfile(tmp_path / "source", temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert [file.name for file in tmp_path.iterdir()] == ["source"]
 
 
 def test_a_read_only_folder_becomes_a_clear_error(tmp_path: Path) -> None:

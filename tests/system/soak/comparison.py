@@ -19,6 +19,8 @@ from weightdistill.errors import DistillationError
 
 LOGS = ("*.log", ".lock", "tensorboard/*", ".snakemake/*")
 """What is not compared in any run."""
+TEMPORARY = ("*.tmp", ".*.tmp/*")
+"""What may lie on a disk that breaks while it is written. The repeated command removes it."""
 MEASURED = {
     *("seconds", "peak_memory", "previous_training_time", "metrics", "cumulative_training_time"),
     "distributed_init_method",
@@ -50,7 +52,7 @@ def half_written(unbroken: Path, stopped: Path, ignored: tuple[str, ...] = ()) -
     finished run.
     """
     finished, found = tree(unbroken, ignored), []
-    for name, path in tree(stopped, ignored).items():
+    for name, path in tree(stopped, (*ignored, *TEMPORARY)).items():
         if path.suffix == ".pt":
             try:
                 checkpoint.read(path)
@@ -94,10 +96,10 @@ def _values(first: Any, second: Any, place: str) -> Iterator[str]:
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         for key in first.keys() | second.keys():
             if key not in MEASURED:
-                pair = first.get(key), second.get(key)
-                if key == "optimizer_history":  # one entry for each start of a training, of which the last holds
-                    pair = pair[0][-1:], pair[1][-1:]
-                yield from _values(*pair, f"{place}/{key}")
+                one, other = first.get(key), second.get(key)
+                if key == "optimizer_history" and one and other:  # one entry for each start; the last one holds
+                    one, other = one[-1:], other[-1:]
+                yield from _values(one, other, f"{place}/{key}")
     elif isinstance(first, list | tuple) and isinstance(second, list | tuple) and len(first) == len(second):
         for index, (one, other) in enumerate(zip(first, second, strict=True)):
             yield from _values(one, other, f"{place}/{index}")

@@ -66,7 +66,7 @@ def start(command: Sequence[str], output: Path, environment: Mapping[str, str], 
     if not forked:
         with output.open("ab") as file:
             process = subprocess.Popen(
-                list(command), env=variables, stdout=file, stderr=file, stdin=subprocess.DEVNULL, process_group=0
+                list(command), env=variables, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True
             )
         process.returncode = 0  # the object must not wait: this module does
         return Running(process.pid)

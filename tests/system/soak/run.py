@@ -182,7 +182,10 @@ class Soak:
         size = int(rng.uniform(0, 0.95) * whole) // 4096 * 4096 + 4096
         moments.append(f"{size}bytes")
         with small_disk(self._output, size):
-            self._fails(subject, self._start(subject).wait(LIMIT), unbroken)
+            running = self._start(subject)
+            code = running.wait(LIMIT)
+            running.kill()  # what is left of a pipe, say
+            self._fails(subject, code, unbroken)
             give_space(self._output)
             self._finish(subject)
             self._compare(subject, unbroken)
@@ -195,7 +198,9 @@ class Soak:
         with failing_disk(self._output, image):
             running = self._start_until(subject, rng, duration, moments)
             make_read_only(self._output)
-            if code := running.wait(LIMIT):
+            code = running.wait(LIMIT)
+            running.kill()
+            if code:
                 self._fails(subject, code, unbroken)
             repair(self._output, image)
             self._finish(subject)
@@ -236,8 +241,8 @@ class Soak:
     def _finish(self, subject: Subject) -> None:
         running = self._start(subject)
         code = running.wait(LIMIT)
+        running.kill()
         if code == STILL_RUNNING:
-            running.kill()
             raise Failure(f"the command still runs after {LIMIT:.0f} s")
         if code:
             raise Failure(f"repeated, the command ended with {code}: {self._printed()[-600:]}")
@@ -372,8 +377,8 @@ def _row(kind: str, results: Sequence[Result]) -> str:
 def _preload() -> None:
     """Import what most commands import, once."""
     import ctranslate2  # noqa: F401
-    import fairseq_cli.train  # noqa: F401
     import transformers  # noqa: F401
+    from fairseq_cli import train  # type: ignore[import-untyped]  # noqa: F401
     from torch.utils import tensorboard  # noqa: F401
 
 
