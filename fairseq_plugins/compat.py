@@ -14,7 +14,10 @@
    refuses fairseq's settings. torch.distributed.broadcast_object_list does not.
 5. fairseq reads a dictionary in another encoding or a damaged index of binarised data with a traceback, and a cut one
    without the sentences that are missing. Here both are checked first.
-6. fairseq takes --bf16 for an order to train on a TPU, and crashes without one. Told nothing of a TPU, its trainer
+6. fairseq >= 0.12.3 seeds the composition of batches with the epoch in which their iterator is made, and keeps that
+   iterator. A training that resumes in a later epoch would see different batches from an unbroken one. Here each epoch
+   makes its own, with any task.
+7. fairseq takes --bf16 for an order to train on a TPU, and crashes without one. Told nothing of a TPU, its trainer
    handles bfloat16 on a GPU or CPU.
 """
 
@@ -31,6 +34,7 @@ from fairseq import checkpoint_utils, distributed
 from fairseq.data import Dictionary, indexed_dataset
 from fairseq.file_io import IOPathManager, PathManager
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+from fairseq.tasks import FairseqTask
 from torch import nn
 
 from fairseq_plugins.training_record import peak_memory
@@ -42,11 +46,12 @@ from weightdistill.text import coverage
 
 
 def apply() -> None:
-    """Put points 2 to 5 in place. May be called more than once; importing this module is enough for point 1."""
+    """Put points 2 to 6 in place. May be called more than once; importing this module is enough for point 1."""
     distributed.utils._broadcast_object_slow = _broadcast
     if indexed_dataset.make_dataset is not _make_checked_dataset:
         Dictionary.add_from_file = _adding_checked_file(Dictionary.add_from_file)
         indexed_dataset.make_dataset = _make_checked_dataset
+    FairseqTask.can_reuse_epoch_itr = lambda task, dataset: False
     if IOPathManager is None:
         PathManager.copy = staticmethod(_copy)
         checkpoint_utils.torch_persistent_save = _save

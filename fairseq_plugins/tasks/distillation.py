@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from fairseq.criterions import FairseqCriterion
-from fairseq.data import Dictionary, FairseqDataset
+from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationTask
@@ -134,14 +134,6 @@ class DistillationTask(TranslationTask):
                     f"than for {self.cfg.train_subset} ({reference[name]}); make one of them again"
                 )
         self.datasets[split] = CachedLabelsDataset(self.datasets[split], caches)
-
-    def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
-        """Return False, so that each epoch cuts new batches.
-
-        fairseq >= 0.12.3 seeds their composition with the epoch in which the iterator is made. If that were kept, a
-        training that resumes in a later epoch would see different batches from an unbroken one.
-        """
-        return False
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build the student, with the start that --student-init names.
