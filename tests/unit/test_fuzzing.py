@@ -8,6 +8,7 @@ languages that nobody asked for.
 
 import gzip
 import json
+import logging
 import random
 import re
 import shutil
@@ -344,6 +345,12 @@ class Sample:
             return None
         finally:
             (self.input / name).write_bytes(self.whole[name])
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Let fairseq report no progress, so that only complaints of libraries are on standard error."""
+    caplog.set_level(logging.WARNING, "fairseq")
 
 
 @pytest.fixture
