@@ -77,7 +77,7 @@ class TeacherCache:
 
     def __init__(self, folder: str | Path, verify: bool = False) -> None:
         self.folder = Path(folder)
-        self.settings = read_settings(self.folder)
+        self.settings = _read_description(self.folder)
         finished = sum(shard["sentences"] for shard in self.settings["shards"])
         if finished != self.settings["sentences"]:
             raise DistillationError(
@@ -245,7 +245,7 @@ def write_cache(
     described = {"format": _FORMAT, **settings}
     finished: list[dict[str, Any]] = []
     if (folder / "cache.json").exists():
-        existing = read_settings(folder)
+        existing = _read_description(folder)
         finished = existing.pop("shards")
         identifying = [name for name in described if name != TEACHER_SETTINGS]  # it follows from the teachers
         if different := [name for name in identifying if _identity(name, existing) != _identity(name, described)]:
@@ -277,34 +277,35 @@ def read_settings(folder: Path) -> dict[str, Any]:
     settings = read_json(path, "give a folder of weightdistill cache-teacher, or make the cache again")
     if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
         raise DistillationError(f"{path} must describe a teacher cache of format {_FORMAT}; make the cache again")
-    try:
-        _require_described(settings)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DistillationError(
-            f"{path} must list the sentences, k, teachers and shards of a teacher cache, but is damaged "
-            f"({type(error).__name__}: {error}); make the cache again"
-        ) from error
     return settings
 
 
-def _require_described(settings: Mapping[str, Any]) -> None:
-    """Check the settings of a cache.
+def _read_description(folder: Path) -> dict[str, Any]:
+    """Read the settings of a cache, and check that they describe all its sentences, shards and teachers.
 
     Raises:
-        KeyError, TypeError or ValueError: One is missing, or of another type.
+        DistillationError: See `read_settings`; or a setting is missing or of another type.
     """
-    numbers = [settings["sentences"], settings["k"], settings["vocabulary"]]
-    for teacher in settings["teachers"]:
-        bytes.fromhex(teacher["sha256"])
-    for shard in settings["shards"]:
-        numbers += [shard["sentences"], shard["tokens"], *(shard["files"][array]["bytes"] for array in ARRAYS)]
-        if "/" in shard["name"]:
-            raise ValueError(f"shard {shard['name']!r}")
-        for array in ARRAYS:
-            bytes.fromhex(shard["files"][array]["sha256"])
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError("a number is missing")
-    float(settings["temperature"])
+    settings = read_settings(folder)
+    try:
+        numbers = [settings["sentences"], settings["k"], settings["vocabulary"]]
+        for teacher in settings["teachers"]:
+            bytes.fromhex(teacher["sha256"])
+        for shard in settings["shards"]:
+            numbers += [shard["sentences"], shard["tokens"], *(shard["files"][array]["bytes"] for array in ARRAYS)]
+            if "/" in shard["name"]:
+                raise ValueError(f"shard {shard['name']!r}")
+            for array in ARRAYS:
+                bytes.fromhex(shard["files"][array]["sha256"])
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError("a number is missing")
+        float(settings["temperature"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DistillationError(
+            f"{folder / 'cache.json'} must list the sentences, k, teachers and shards of a teacher cache, but is "
+            f"damaged ({type(error).__name__}: {error}); make the cache again"
+        ) from error
+    return settings
 
 
 def _identity(name: str, settings: Mapping[str, Any]) -> Any:
