@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--torch", default="", help="version of torch (default: that of scripts/setup.sh)")
     args, test_options = parser.parse_known_args()
     environment = ROOT / "runs/versions" / f"{Path(args.python).name}-torch{args.torch}"
-    results = environment.with_suffix(".xml")
+    results = environment.with_name(f"{environment.name}.xml")
     results.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
     variables = {
