@@ -9,7 +9,7 @@ source "$(dirname "$0")/common.sh"
 cd "$ROOT"
 ruff check .
 ruff format --check .
-mypy
+[[ -n ${TORCH:-} ]] || mypy  # another version of torch declares other types
 lint-imports
 python -m fairseq_plugins.option_table --check
 shellcheck -x scripts/*.sh experiments/*.sh experiments/*/*.sh .ci/run
