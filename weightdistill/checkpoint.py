@@ -22,6 +22,11 @@ from torch import Tensor
 from weightdistill.errors import DistillationError
 from weightdistill.files import first_line, writing
 
+
+class _Meter:
+    """Stands for the meters of a training, which fairseq up to 0.9 stored as objects."""
+
+
 # fairseq stores settings in a Namespace and, with --eval-bleu, counts in numpy arrays, whose module has had two names.
 # Neither contains executable code. They are declared for the whole process: at its end, torch's context manager would
 # also forbid them where fairseq itself loads checkpoints.
@@ -33,6 +38,7 @@ torch.serialization.add_safe_globals(
         np.dtype,
         *(type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")),
         *((_REBUILD[name], f"numpy.{core}.multiarray.{name}") for core in ("core", "_core") for name in _REBUILD),
+        *((_Meter, f"fairseq.meters.{name}") for name in ("AverageMeter", "StopwatchMeter", "TimeMeter")),
     ]
 )
 
@@ -85,6 +91,8 @@ def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
             f"checkpoint {path} has neither `cfg` nor `args`, so it was not written by fairseq; give a fairseq "
             "checkpoint"
         )
+    if isinstance(state.get("extra_state"), dict):
+        state["extra_state"].pop("train_meters", None)
     _require_plain(state, path)
     return state
 
