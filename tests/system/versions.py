@@ -24,7 +24,7 @@ that come before the tests, and the types, which are checked only with the torch
 
 """
 PACKAGES = ("torch", "fairseq", "numpy", "omegaconf", "snakemake")
-COLUMNS = ("Python", *PACKAGES, "checks", "passed", "failed", "skipped", "minutes", "date", "commit")
+COLUMNS = ("Python", *PACKAGES, "checks", "tests", "passed", "failed", "skipped", "minutes", "date", "commit")
 
 # Run by the environment's interpreter.
 INSTALLED = f"""
@@ -42,6 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--python", default=sys.executable, help="interpreter to test with")
     parser.add_argument("--torch", default="", help="version of torch (default: that of scripts/setup.sh)")
+    parser.add_argument("-m", dest="marker", default="all", help="tests to run, as pytest takes it (default: all)")
     args, test_options = parser.parse_known_args()
     environment = ROOT / "runs/versions" / f"{Path(args.python).name}-torch{args.torch}"
     results = environment.with_name(f"{environment.name}.xml")
@@ -53,11 +54,14 @@ def main() -> int:
     }
     subprocess.run([ROOT / "scripts/setup.sh"], env=variables, check=True)
     commit, start = _commit(), time.monotonic()
+    if args.marker != "all":
+        test_options += ["-m", args.marker]
     command = [str(ROOT / "scripts/test.sh"), f"--junitxml={results}", *test_options]
     code = subprocess.run(command, env=variables, check=False).returncode
     minutes = f"{(time.monotonic() - start) / 60:.0f}"
     installed = _output(environment / "bin/python", "-c", INSTALLED).splitlines()
-    record([*installed, *outcome(results), minutes, datetime.now(timezone.utc).strftime("%Y-%m-%d"), commit])
+    checks, *counts = outcome(results)
+    record([*installed, checks, args.marker, *counts, minutes, datetime.now(timezone.utc).strftime("%Y-%m-%d"), commit])
     return code
 
 
@@ -73,10 +77,11 @@ def outcome(results: Path) -> list[str]:
 
 
 def record(row: list[str]) -> None:
-    """Write a row to the table, in place of that of the same versions."""
+    """Write a row to the table, in place of that of the same versions and tests."""
     rows = TABLE.read_text(encoding="utf-8").splitlines() if TABLE.exists() else []
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in rows if line.startswith("|")][2:]
-    kept = [other for other in cells if other[:2] != row[:2]]
+    tests = COLUMNS.index("tests")
+    kept = [other for other in cells if (*other[:2], other[tests]) != (*row[:2], row[tests])]
     lines = [COLUMNS, ["---"] * len(COLUMNS), *sorted([*kept, row])]
     text = HEAD + "".join(f"| {' | '.join(line)} |\n" for line in lines)
     TABLE.write_text(text, encoding="utf-8")
