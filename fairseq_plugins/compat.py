@@ -3,8 +3,9 @@
 1. torch >= 2.6 loads with weights_only=True and refuses the `argparse.Namespace` in fairseq's checkpoints.
    `weightdistill.checkpoint` declares that class safe, which keeps loading safe.
 2. fairseq copies a finished checkpoint to `checkpoint_last.pt` in place. A process that is killed meanwhile leaves half
-   a file, from which nothing resumes; on a full disk it leaves its temporary file behind and tries again. Here
-   checkpoints are written and copied beside their place and then renamed, with the training's peak memory in them.
+   a file, from which nothing resumes; on a full disk it leaves its temporary file behind and tries again, and on a
+   read-only one it ends with a traceback. Here checkpoints are written and copied beside their place and then renamed,
+   with the training's peak memory in them, and it is known before that they can be.
    Where the optional package iopath is installed, fairseq writes through that, and this does not apply.
 3. fairseq 0.12.2 (no earlier or later release) keeps the matrices of every encoder layer twice. The copies are
    Parameters that are never trained, for a fast path in eval mode. They would count twice, and a student's weights
@@ -55,6 +56,7 @@ def apply() -> None:
     if IOPathManager is None:
         PathManager.copy = staticmethod(_copy)
         checkpoint_utils.torch_persistent_save = _save
+        checkpoint_utils.verify_checkpoint_directory = _require_writable
     loading = TransformerEncoderLayerBase._load_from_state_dict
     if loading not in (nn.Module._load_from_state_dict, _load_without_copies):
         TransformerEncoderLayerBase.__init__ = _without_copies(TransformerEncoderLayerBase.__init__)
@@ -122,6 +124,11 @@ def _save(state: dict[str, Any], filename: str, async_write: bool = False) -> No
         state["extra_state"]["peak_memory"] = peak_memory()
     with files.writing(filename, Path(f"{filename}.tmp")) as temporary:
         checkpoint.serialise(state, temporary)
+
+
+def _require_writable(folder: str) -> None:
+    """Replace `checkpoint_utils.verify_checkpoint_directory`."""
+    files.require_writable(Path(folder) / "checkpoint_last.pt")
 
 
 def _copy(source: str, destination: str, overwrite: bool = False) -> bool:

@@ -12,6 +12,7 @@ from commands import PHASE1_UPDATES, MakeOnce, Training, fork, run, start, weigh
 from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
+from fairseq_plugins.loading import translation_task
 from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
 
@@ -77,6 +78,17 @@ def test_a_finished_training_has_no_further_update(
     assert (folder / "checkpoint_last.pt").read_bytes() == before
     fork(*student(data, folder, teacher, "--max-update", 3))
     assert checkpoint.read(folder / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 3
+
+
+def test_a_teacher_that_resumes_in_the_second_epoch_sees_its_batches(data: Path, teacher: Path) -> None:
+    def sentences_of_last(epochs: list[int]) -> list[list[int]]:
+        task = translation_task(checkpoint.read(teacher), data, str(teacher))
+        task.load_dataset("train")
+        for epoch in epochs:
+            batches = task.get_batch_iterator(task.dataset("train"), max_tokens=400, epoch=epoch, seed=1)
+        return [batch["id"].tolist() for batch in batches.next_epoch_itr(shuffle=False)]
+
+    assert sentences_of_last([1, 2]) == sentences_of_last([2])
 
 
 def test_a_training_resumes_with_the_same_teacher_wherever_its_file_is(

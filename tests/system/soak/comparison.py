@@ -25,8 +25,8 @@ MEASURED = {
     *("seconds", "peak_memory", "previous_training_time", "metrics", "cumulative_training_time"),
     *("distributed_init_method", "lr_scheduler_state"),
 }
-"""Keys of checkpoints and JSON files that hold times, memory, the port over which processes meet, or the scheduler's
-best loss, which fairseq forgets when it resumes at the end of an epoch, and inverse_sqrt does not read."""
+"""Keys of checkpoints and JSON files that hold times, memory, or the port over which processes meet; and the best loss
+that a scheduler has seen. fairseq forgets it when it resumes at the end of an epoch; inverse_sqrt does not read it."""
 
 
 def tree(folder: Path, ignored: tuple[str, ...]) -> dict[str, Path]:
