@@ -39,7 +39,8 @@ letters() {
     esac
 }
 
-# normalised LANG: a source, from standard input to standard output, line by line
+# normalised LANG: a source, from standard input to standard output, line by line. On a full disk, cat says so in one line;
+# sacremoses would in a traceback.
 normalised() {
     case $1 in
         zh) if [[ $SEGMENT == jieba ]]; then python -m jieba --quiet --delimiter ' '; else python -c '
@@ -50,7 +51,7 @@ for line in sys.stdin:
     print(tokenise(line.rstrip("\n")))'; fi ;;
         *) letters "$1" | sacremoses --quiet --language "$1" --processes "$THREADS" normalize --normalize-quote-commas \
             --normalize-numbers --remove-control-chars ;;
-    esac
+    esac | cat
 }
 
 # text FILE: its lines, whether it is gzipped or not
