@@ -38,6 +38,7 @@ from fairseq_plugins.models.generated_transformer import GeneratedTransformerMod
 from fairseq_plugins.teacher_kinds import complete
 from weightdistill import __version__, checkpoint, files
 from weightdistill.errors import DistillationError
+from weightdistill.experiment.binarised import dictionaries
 from weightdistill.text.processing import TextProcessing
 
 QUANTIZATIONS = (
@@ -110,7 +111,7 @@ def export(
     """
     paths = {"--output": output, SAFETENSORS: safetensors}
     folders = {CTRANSLATE2: ctranslate2, HUGGINGFACE: huggingface}
-    require_separate(source, paths, folders)
+    require_separate(source, {"--teacher": teacher, "--text": text, "--data": dictionaries(data)}, paths, folders)
     _require_quantization(quantization)
     if huggingface is not None:
         fsmt.require_package()

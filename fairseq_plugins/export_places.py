@@ -6,7 +6,7 @@ that a command can be repeated; anything else that exists is refused, unless the
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,14 @@ HUGGINGFACE = Folder(
 )
 
 
-def require_separate(source: Path, paths: dict[str, Path | None], folders: dict[Folder, Path | None]) -> None:
+def require_separate(
+    source: Path, inputs: Mapping[str, places.Place], paths: dict[str, Path | None], folders: dict[Folder, Path | None]
+) -> None:
     """Refuse paths that cannot be written, or where something would be lost, before any work is done.
 
     Args:
         source: The checkpoint to export.
+        inputs: What else is read, by option.
         paths: The files to write, by option.
         folders: The folders to write.
 
@@ -68,7 +71,8 @@ def require_separate(source: Path, paths: dict[str, Path | None], folders: dict[
     for path in written.values():
         if path.is_dir():
             raise DistillationError(f"{path} must name a file to write, but is a folder; give a file in it")
-    places.require_separate(paths, {"the checkpoint": source})
+    written_anew = {kind.option: folder for kind, folder in folders.items()}
+    places.require_separate({**paths, **written_anew}, {"the checkpoint": source, **inputs})
     for kind, folder in folders.items():
         if folder is None:
             continue

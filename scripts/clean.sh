@@ -67,6 +67,7 @@ one_ending() {
 readarray -t prefixes <<< "$TRAIN"
 readarray -t sets <<< "valid=$VALID"$'\n'"$TEST"
 written=("--output=$OUTPUT/unclean") read=()
+for prefix in "${prefixes[@]}"; do written+=("--output=$OUTPUT/counts.$(basename "$prefix").json"); done
 for name in train "${sets[@]%%=*}"; do
     for ending in "$SOURCE" "$SOURCE.original" "$TARGET"{,.{0..9}}; do written+=("--output=$OUTPUT/$name.$ending"); done
 done
@@ -80,7 +81,7 @@ rm -rf "$work"  # what an interrupted run left
 mkdir -p "$work/set"
 # Checked before anything is joined: one corpus whose sides do not align would shift all that follow it.
 for prefix in "${prefixes[@]}"; do
-    name=$work/$(basename "$prefix")
+    name=$work/corpus  # one at a time
     for language in "$SOURCE" "$TARGET"; do text "$prefix.$language" > "$name.raw.$language"; done
     weightdistill clean --source "$name.raw.$SOURCE" --target "$name.raw.$TARGET" --output-source "$name.$SOURCE" \
         --output-target "$name.$TARGET" --drop-empty --json "$OUTPUT/counts.$(basename "$prefix").json"

@@ -32,6 +32,12 @@ if [[ -z $TEXT ]]; then
     TEXT=$PREPARED/text.json
     [[ -e $TEXT ]] || die "$TEXT: no such file; run prepare.sh again, which adds it, or name another with --text"
 fi
+written=() read=("--model=$MODEL" "--text=$TEXT")
+for name in $TESTS; do
+    written+=("--output=$OUTPUT/$name."{pieces,txt,json,paper.json})
+    read+=("--prepared=$PREPARED/pieces/$name.$SOURCE" "--raw=$RAW/$name.$TARGET"{,.{0..9}})
+done
+separate "${written[@]}" -- "${read[@]}"
 python -m weightdistill.text.processing files "$TEXT" "$SOURCE" "$TARGET" > /dev/null || exit
 for name in $TESTS; do
     [[ -s $PREPARED/pieces/$name.$SOURCE ]] \

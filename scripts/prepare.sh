@@ -31,7 +31,10 @@ else
     described+=" --text $TEXT${DICTIONARIES:+ --dictionaries $DICTIONARIES}${TRAIN_BIN:+ --train-bin $TRAIN_BIN}"
 fi
 [[ ! -e $OUTPUT/text.json && ! -e $OUTPUT/spm.model && ! -e $OUTPUT/data-bin/done ]] || same_options "$OUTPUT" "$described"
-separate --output="$OUTPUT/pieces" --output="$OUTPUT/data-bin" -- --raw="$RAW" ${TEXT:+--text="$TEXT"} \
+read=()
+for split in train valid $TESTS; do read+=("--raw=$RAW/$split."{"$SOURCE","$TARGET"}); done
+if [[ -d $TEXT ]]; then read+=("--text=$TEXT/text.json"); elif [[ -n $TEXT ]]; then read+=("--text=$TEXT"); fi
+separate --output="$OUTPUT"/{pieces,data-bin,text.json,spm.model,options.txt,text.sha256} -- "${read[@]}" \
     ${DICTIONARIES:+--dictionaries="$DICTIONARIES"} ${TRAIN_BIN:+--train-bin="$TRAIN_BIN"}
 processing() { python -m weightdistill.text.processing "$@"; }
 
@@ -106,5 +109,5 @@ test_prefixes=$(for name in $TESTS; do echo -n "$OUTPUT/pieces/$name,"; done)
 preprocess --source-lang "$SOURCE" --target-lang "$TARGET" "${vocabulary[@]}" "${train[@]}" \
     --validpref "$OUTPUT/pieces/valid" --testpref "${test_prefixes%,}" --destdir "$OUTPUT/data-bin" --workers "$THREADS"
 [[ -z $TRAIN_BIN ]] || python -m fairseq_plugins.binarised "$TRAIN_BIN" "$SOURCE" "$TARGET" "$OUTPUT"
-rm -f "$OUTPUT"/*.tmp  # what killed runs left
+rm -f "$OUTPUT"/{options.txt,text.sha256}.*.tmp  # what killed runs left
 touch "$OUTPUT/data-bin/done"

@@ -84,5 +84,5 @@ preprocess --source-lang "$SOURCE" --target-lang "$TARGET" --trainpref "$OUTPUT/
     --srcdict "$PREPARED/data-bin/dict.$SOURCE.txt" --tgtdict "$PREPARED/data-bin/dict.$TARGET.txt" \
     --destdir "$OUTPUT/data-bin" --workers "$THREADS"
 cp "$PREPARED"/data-bin/{valid,test}*."$SOURCE-$TARGET".* "$OUTPUT/data-bin"
-rm -f "$OUTPUT"/*.tmp  # what killed runs left
+rm -f "$OUTPUT"/options.txt.*.tmp  # what killed runs left
 touch "$OUTPUT/data-bin/done"

@@ -20,7 +20,7 @@ options "$@"
 need --model "$MODEL"; need --prepared "$PREPARED"; need --raw "$RAW"
 need --source "$SOURCE"; need --target "$TARGET"; need --output "$OUTPUT"
 
-separate --output="$OUTPUT" --output="$OUTPUT.tried" -- --model="$MODEL" --prepared="$PREPARED" --raw="$RAW" \
+separate --output="$OUTPUT" --output="$OUTPUT.tried" -- --model="$MODEL" --prepared="$PREPARED/text.json" \
     ${TEXT:+--text="$TEXT"}
 rm -rf "$OUTPUT.tried"  # it may be of another model
 for beam in $BEAMS; do

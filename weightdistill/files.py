@@ -34,7 +34,7 @@ def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path next to `path`. Rename it to `path` when the block ends; remove it if the block fails.
 
     Args:
-        path: The file to write.
+        path: The file to write. Where it is a symbolic link, the link stays, and the file behind it is replaced.
         temporary: The temporary path. By default its name is unique, also across hosts that share the folder. A fixed
             name is for a single writer: it overwrites what an earlier, killed run left there.
 
@@ -47,6 +47,7 @@ def writing(path: str | Path, temporary: Path | None = None) -> Iterator[Path]:
         _require_file(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
+    path = Path(os.path.realpath(path))
     with _temporary_beside(path) as unique:
         temporary = temporary or unique
         try:
@@ -275,9 +276,14 @@ def first_line(text: str, *words: str) -> str:
 
 
 def _require_file(path: Path) -> None:
-    """Refuse to replace anything but a file; a rename would replace a device, such as /dev/null, too."""
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path} is a {'folder' if path.is_dir() else 'device'}, not a file")
+    """Refuse to replace anything but a file: a rename would replace /dev/null, too, and the link /dev/stdout."""
+    place = path.absolute()
+    while place.is_symlink() and not place.is_relative_to("/proc"):
+        if place.is_relative_to("/dev"):
+            raise OSError(f"{path} is a device, not a file")
+        place = place.parent / place.readlink()
+    if place.is_relative_to("/proc") or (place.exists() and not place.is_file()):
+        raise OSError(f"{path} is a {'folder' if place.is_dir() else 'device'}, not a file")
 
 
 @contextlib.contextmanager

@@ -14,6 +14,9 @@ from weightdistill.errors import DistillationError, reported
 Place = Path | Iterable[Path] | None
 """What an option names: a file or folder, several, or nothing."""
 
+STANDARD_INPUT = Path("/dev/stdin")
+"""Leads to the file that standard input was redirected from."""
+
 
 def require_separate(outputs: Mapping[str, Place], inputs: Mapping[str, Place]) -> None:
     """Check, before any work, that no output would replace an input or another output.
@@ -23,8 +26,9 @@ def require_separate(outputs: Mapping[str, Place], inputs: Mapping[str, Place]) 
         inputs: What will be read, by the option that names it.
 
     Raises:
-        DistillationError: An input is an output, or lies in a folder that is written anew; or two outputs are the same
-            file. Paths are compared after following symbolic links.
+        DistillationError: An input is an output, or lies in a folder that is written anew; an output would replace a
+            file in a folder that is read; or two outputs are the same file. Paths are compared after following symbolic
+            links.
     """
     written: dict[Path, str] = {}
     for name, path in _named_paths(outputs):
@@ -35,10 +39,11 @@ def require_separate(outputs: Mapping[str, Place], inputs: Mapping[str, Place]) 
         written[place] = name
     for name, path in _named_paths(inputs):
         place = resolved(path)
-        if replaced := next((place for place in (place, *place.parents) if place in written), None):
+        replaced = {output: path for output in written if place.is_relative_to(output)}
+        replaced |= {output: output for output in written if output.is_file() and output.is_relative_to(place)}
+        for output, lost in replaced.items():
             raise DistillationError(
-                f"{written[replaced]} must not replace what is read, but would replace {path} ({name}); give another "
-                "path"
+                f"{written[output]} must not replace what is read, but would replace {lost} ({name}); give another path"
             )
 
 

@@ -20,6 +20,7 @@ from fairseq_plugins.commands.options import (
 )
 from weightdistill.decoding.vocabulary_map import MapSettings
 from weightdistill.errors import DistillationError
+from weightdistill.experiment.binarised import dictionaries
 from weightdistill.places import require_separate
 
 if TYPE_CHECKING:
@@ -122,7 +123,10 @@ def benchmark(
     from weightdistill.decoding.benchmark import benchmark_decoding
     from weightdistill.decoding.translation import read_pieces
 
-    require_separate({"--json": json_file}, {"a model": models, "--input": source, "--vocabulary-map": vocabulary_map})
+    require_separate(
+        {"--json": json_file},
+        {"a model": models, "--input": source, "--vocabulary-map": vocabulary_map, "--data": dictionaries(data)},
+    )
     if bool(models) == (shape is not None):
         raise DistillationError("benchmark times either models or --shape; name models, or give --shape alone")
     if models and source is None:

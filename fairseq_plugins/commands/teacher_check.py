@@ -38,12 +38,20 @@ def check_teacher(
 ) -> None:
     """Check that a teacher can teach: its kind, direction and vocabulary, and its BLEU on a validation set."""
     from weightdistill.decoding.engines import Search
+    from weightdistill.experiment.binarised import dictionaries
     from weightdistill.files import read_lines
     from weightdistill.places import require_separate
     from weightdistill.text.processing import TextProcessing
 
     require_separate(
-        {"--json": json_file}, {"the teacher": models, "--text": text, "--source": source, "--reference": reference}
+        {"--json": json_file},
+        {
+            "the teacher": models,
+            "--text": text,
+            "--source": source,
+            "--reference": reference,
+            "--data": dictionaries(data),
+        },
     )
     processing = TextProcessing.read(text)
     sources, references = read_lines(source), read_lines(reference)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fairseq_plugins.commands.options import Json, write_json
-from weightdistill.places import require_separate
+from weightdistill.places import STANDARD_INPUT, require_separate
 from weightdistill.text import corpus, ldc, testsets, tmx
 
 app = typer.Typer()
@@ -80,7 +80,7 @@ def read_ldc(
 
     parts = ldc.read_table(table, table.name)
     outputs = {"--source": Path(f"{output}.{source}"), "--target": Path(f"{output}.{target}")}
-    require_separate(outputs, {"the table": Path(table.name)})
+    require_separate(outputs, {"the table": STANDARD_INPUT if table.name == "<stdin>" else Path(table.name)})
     count = ldc.convert_corpus(
         parts, source, target, output, encoding=encoding, target_encoding=target_encoding, report=report
     )

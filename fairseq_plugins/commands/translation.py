@@ -1,10 +1,11 @@
 """The command that translates, raw text or subword pieces."""
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -22,7 +23,9 @@ from fairseq_plugins.commands.options import (
 from fairseq_plugins.engine import source_words
 from weightdistill.decoding.engines import Engine
 from weightdistill.errors import DistillationError
-from weightdistill.places import require_separate
+from weightdistill.experiment.binarised import dictionaries
+from weightdistill.files import reading
+from weightdistill.places import STANDARD_INPUT, require_separate
 
 app = typer.Typer()
 
@@ -59,7 +62,8 @@ def translate(
 
     A line of any length becomes one line; an empty one stays empty.
     """
-    require_separate({"--output": output}, {"the model": model, "--input": source, "--text": text})
+    read = {"the model": model, "--input": source or STANDARD_INPUT, "--text": text, "--data": dictionaries(data)}
+    require_separate({"--output": output}, read)
     if pieces and text is not None:
         raise DistillationError("--pieces and --text exclude each other; leave out --text to translate pieces")
     from weightdistill.bundle import translate_text
@@ -70,31 +74,37 @@ def translate(
     if text is None and not pieces and (model / NAME).is_file():
         text = model
     processing = None if text is None else TextProcessing.read(text)
-    total = None if source is None else _count_lines(source)
     settings = Search(beam, length_penalty=length_penalty, batch_size=batch_tokens)
     engine = open_model(model, data, threads, vocabulary_map=vocabulary_map)
-    with sys.stdin.buffer if source is None else source.open("rb") as file:
+    with contextlib.ExitStack() as stack:
+        file: BinaryIO = sys.stdin.buffer if source is None else stack.enter_context(reading(source))
         chunks = line_chunks(file, "standard input" if source is None else str(source))
+        if source is not None:
+            chunks = _not_empty(chunks, source)
         if processing is None:
             translated = translate_pieces(engine, _checked(chunks, engine), settings)
         else:
             translated = translate_text(engine, processing, chunks, settings)
-        with progress_bar("sentence", total, delay=2) as bar:
-            count = write_lines(translated, output, bar.update)
+        bar = stack.enter_context(progress_bar("sentence", _count_lines(source), delay=2))
+        count = write_lines(translated, output, bar.update)
     if output is not None:
         typer.echo(f"wrote {output}: {count} sentences")
 
 
-def _count_lines(path: Path) -> int:
-    """Count the lines of a file, which must not be empty."""
-    try:
-        with path.open("rb") as file:
-            count = sum(1 for _ in file)
-    except OSError as error:
-        raise DistillationError(f"{path} cannot be read: {error.strerror}; give the path of a text file") from error
-    if not count:
+def _count_lines(path: Path | None) -> int | None:
+    """Count the lines of a file; None for a pipe, which can be read only once."""
+    if path is None or not path.is_file():
+        return None
+    with reading(path) as file:
+        return sum(1 for _ in file)
+
+
+def _not_empty(chunks: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+    """Refuse a file without a line, before anything is written."""
+    first = next(chunks, None)
+    if first is None:
         raise DistillationError(f"{path} is empty; it must hold one sentence per line")
-    return count
+    return itertools.chain([first], chunks)
 
 
 def _checked(chunks: Iterator[list[str]], engine: Engine) -> Iterable[list[str]]:

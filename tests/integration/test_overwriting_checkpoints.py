@@ -50,6 +50,9 @@ def content_of(folder: Path) -> dict[Path, bytes]:
         "--output {0}/translated --data {0}/data-bin",
         "export {0}/teacher/checkpoint_best.pt --output {0}/teacher/checkpoint_best.pt",
         "export {0}/teacher/checkpoint_best.pt --output {0}/student.pt --safetensors {0}/teacher/../student.pt",
+        "export {0}/teacher/checkpoint_best.pt --output {0}/teacher/checkpoint_last.pt --force "
+        "--teacher {0}/teacher/checkpoint_last.pt",
+        "export {0}/teacher/checkpoint_best.pt --data {0}/data-bin --output {0}/data-bin/dict.aa.txt --force",
     ],
 )
 def test_a_command_replaces_nothing_that_it_reads(workplace: Path, arguments: str) -> None:
@@ -74,7 +77,10 @@ def test_fairseq_train_does_not_replace_its_teacher(workplace: Path) -> None:
     [
         "clean.sh --train {0}/pieces/train --valid {0}/pieces/valid --test test={0}/pieces/test --output {0}/pieces",
         "clean.sh --train {0}/pieces/train --valid {0}/pieces/valid --test valid={0}/pieces/test --output {0}/new",
+        "clean.sh --train {0}/pieces/train --train {0}/translated/train --valid {0}/pieces/valid "
+        "--test test={0}/pieces/test --output {0}/new",
         "prepare.sh --raw {0}/pieces --output {0}",
+        "prepare.sh --raw {0}/raw --output {0} --text {0}",
         "prepare.sh --raw {0}/raw --output {0} --text {0}/text.json --dictionaries {0}/data-bin",
         "prepare.sh --raw {0}/raw --output {0} --text {0}/text.json --train-bin {0}/data-bin",
         "translate.sh --prepared {0} --output {0} --model {0}/teacher/checkpoint_best.pt",

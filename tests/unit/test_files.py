@@ -148,6 +148,26 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         files.require_writable(tmp_path)
 
 
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_devices_are_not_replaced(tmp_path: Path, path: str) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    path = str(tmp_path / path)
+    code = f"from weightdistill import files; files.write_json({path!r}, {{}})"
+    with (tmp_path / "log").open("w") as log:  # so that /dev/stdout leads to a file
+        written = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=log, stderr=subprocess.PIPE, text=True)
+    assert "DistillationError: cannot write" in written.stderr and "is a device, not a file" in written.stderr
+    assert (tmp_path / "link").is_symlink() and Path("/dev/stdout").is_symlink()
+
+
+def test_the_file_behind_a_symbolic_link_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder/file")
+    files.write_json(tmp_path / "link", 1)
+    files.write_json(tmp_path / "link", 2)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "folder/file").read_text(encoding="utf-8") == "2\n"
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]
+
+
 def test_the_fingerprint_is_the_sha256_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(random.Random(1).randbytes(3 * 2**20 + 7))

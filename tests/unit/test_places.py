@@ -30,6 +30,15 @@ def test_no_input_may_lie_in_a_folder_that_is_written_anew(tmp_path: Path) -> No
         require_separate({"--output": tmp_path / "model"}, {"--input": tmp_path / "model" / "deep" / "text"})
 
 
+def test_no_file_of_a_folder_that_is_read_is_replaced(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").touch()
+    with pytest.raises(DistillationError, match=r"--output must not replace .* replace .*config\.json \(the model\)"):
+        require_separate({"--output": model / "config.json"}, {"the model": model})
+    require_separate({"--output": model / "vmap.txt"}, {"the model": model})
+
+
 def test_two_outputs_of_one_name_are_named(tmp_path: Path) -> None:
     with pytest.raises(DistillationError, match="--a and --b must name different files, but two are"):
         require_separate({"--a": tmp_path / "x", "--b": tmp_path / "y" / ".." / "x"}, {})

@@ -15,6 +15,11 @@ _BYTES_PER_TOKEN = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8}
 """Of the codes by which an index names its type of number."""
 
 
+def dictionaries(folder: Path | None) -> list[Path]:
+    """Return the dictionaries in a data folder, if one is given."""
+    return [] if folder is None else sorted(folder.glob("dict.*.txt"))
+
+
 def target_tokens(data: Path, target: str | None = None) -> int:
     """Count the target tokens of the training data, with the ends of the sentences; of train, train1, ... together.
 

@@ -1,5 +1,6 @@
 """Converts test sets between SGML or XML and plain text with one segment per line. Knows neither tokens nor scores."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,8 +64,9 @@ def convert_test_set(
     lines = {path: text_set.lines(order) for path, text_set in texts.items()}
     for text_set in texts.values():
         text_set.require_text()
-    for path in texts:
-        with writing(path) as temporary:
+    with contextlib.ExitStack() as stack:  # all files, or none
+        for path in texts:
+            temporary = stack.enter_context(writing(path))
             temporary.write_text("".join(f"{line}\n" for line in lines[path]), encoding="utf-8")
     return texts
 
