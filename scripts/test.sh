@@ -12,7 +12,7 @@ ruff format --check .
 [[ -n ${TORCH:-} ]] || mypy  # another version of torch declares other types
 lint-imports
 python -m fairseq_plugins.option_table --check
-shellcheck -x scripts/*.sh experiments/*.sh experiments/*/*.sh .ci/run
+shellcheck -x scripts/*.sh experiments/*.sh experiments/*/*.sh tests/system/slurm/*.sh .ci/run
 # snakefmt has no release for Python 3.10.
 if python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then snakefmt --check experiments; fi
 # Two processes, as for two cores: one begins with the whole runs, the other with the rest, and takes over what is left.
