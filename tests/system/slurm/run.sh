@@ -24,6 +24,34 @@ FOLDER=$PWD
 install_slurm
 start_cluster "$FOLDER/cluster"
 
+versions=$(python - << 'END'
+from importlib.metadata import version
+names = ("snakemake", "snakemake-executor-plugin-slurm", "torch", "fairseq-fixed", "weightdistill")
+print(*(f"{name} {version(name)}" for name in names), sep=", ")
+END
+)
+
+# Rewritten after each run, with those that are done.
+report() {
+    cat > "$HERE/report.md" << END
+# Clusters
+
+**On a Slurm cluster of two nodes, all runs gave the weights, the translations and the scores of the runs without a cluster, bit
+by bit, also those whose nodes failed meanwhile.**
+
+| run | seconds | what happened |
+|:--|--:|:--|
+$(cat rows/*)
+
+- \`tests/system/slurm/run.sh\` wrote this. The toy experiment is a small form of the quick start; the training is phase 1.
+- Both nodes lie on one machine ($(nproc --all) CPU cores, other work beside). Each is a slurmd with a host name and processes of
+  its own. "Off" kills all of them at once. Slurm notices it within half a minute, puts the job into the queue again, and here
+  does not wait two minutes, as usual, before it starts it.
+- Not shown: several machines with GPUs. The GPUs that the toy experiment asks for only exist in Slurm's settings.
+- $(date --utc +%F), Slurm $(sbatch --version | cut -d ' ' -f 2), $versions
+END
+}
+
 # run NAME TITLE FUNCTION ARGUMENTS...: does it, unless it is done, and adds a row to the report. What the function appends to
 # the file `events` says what happened meanwhile.
 run() {
@@ -36,6 +64,7 @@ run() {
     wait $! || { tail "$1.log"; die "$2 failed; $FOLDER/$1.log says why"; }
     echo "| $2 | $SECONDS | $(paste --serial --delimiters ';' events | sed 's/;/; /g') |" | tee "rows/$1.part"
     mv "rows/$1.part" "rows/$1"
+    report
 }
 
 event() { echo "$@" >> events; }
@@ -181,33 +210,9 @@ training_in_trouble() {
 }
 
 run local "toy, without a cluster" toy
-run slurm "toy, \`--executor slurm\`" toy_on_slurm
-run toy-trouble "toy, \`--executor slurm\`; a power cut, and Snakemake killed" toy_in_trouble
 run by-hand "training, two processes started by hand" training_by_hand
 run by-srun "training, \`srun\` on two nodes" training_on_slurm by_srun
 run by-torchrun "training, \`srun\` and \`torchrun\` on two nodes" training_on_slurm by_torchrun
-run trouble "training, \`srun\` in a job; power cuts" training_in_trouble
-
-versions=$(python - << 'END'
-from importlib.metadata import version
-names = ("snakemake", "snakemake-executor-plugin-slurm", "torch", "fairseq-fixed", "weightdistill")
-print(*(f"{name} {version(name)}" for name in names), sep=", ")
-END
-)
-cat > "$HERE/report.md" << END
-# Clusters
-
-**On a Slurm cluster of two nodes, all runs gave the weights, the translations and the scores of the runs without a cluster, bit
-by bit, also those whose nodes failed meanwhile.**
-
-| run | seconds | what happened |
-|:--|--:|:--|
-$(cat rows/{local,slurm,toy-trouble,by-hand,by-srun,by-torchrun,trouble})
-
-- \`tests/system/slurm/run.sh\` wrote this. The toy experiment is a small form of the quick start; the training is phase 1.
-- Both nodes lie on one machine ($(nproc --all) CPU cores, other work beside). Each is a slurmd with a host name and processes of
-  its own. "Off" kills all of them at once. Slurm notices it within half a minute, puts the job into the queue again, and here does
-  not wait two minutes, as usual, before it starts it.
-- Not shown: several machines with GPUs. The GPUs that the toy experiment asks for only exist in Slurm's settings.
-- $(date --utc +%F), Slurm $(sbatch --version | cut -d ' ' -f 2), $versions
-END
+run by-srun-trouble "training, \`srun\` in a job; power cuts" training_in_trouble
+run slurm "toy, \`--executor slurm\`" toy_on_slurm
+run slurm-trouble "toy, \`--executor slurm\`; a power cut, and Snakemake killed" toy_in_trouble
