@@ -36,8 +36,8 @@ report() {
     cat > "$HERE/report.md" << END
 # Clusters
 
-**On a Slurm cluster of two nodes, all runs gave the weights, the translations and the scores of the runs without a cluster, bit
-by bit, also those whose nodes failed meanwhile.**
+**Each run on the Slurm cluster below gave the weights, and the toy experiment also the translations and scores, of the same run
+without a cluster, bit by bit.**
 
 | run | seconds | what happened |
 |:--|--:|:--|
@@ -75,6 +75,11 @@ wait_until() {
         kill -0 "$1" || return
         sleep 0.5
     done
+}
+
+# resumed LOG: the updates from which a training was resumed
+resumed() {
+    grep --only-matching 'Loaded checkpoint.*updates)' "$1" | sed 's/.*(/(/' | sort --unique | paste --serial --delimiters ' '
 }
 
 # same NAME NAME PATTERN...: whether two runs made the same files
@@ -129,7 +134,7 @@ toy_in_trouble() {
     event "$node off during $student"
     requeued "$job"
     wait_until "$snakemake" test -e "$1/$student/training.json"
-    event "resumed: $(grep -o 'Loaded checkpoint.*updates)' "$1/$student/train.log" | sed 's/.*(/(/')"
+    event "resumed: $(resumed "$1/$student/train.log")"
     power_on "$node"
     wait_until "$snakemake" test -e "$1/phase2/wd-tiny-1/checkpoint_last.pt"
     kill -KILL -- "-$snakemake"
@@ -204,7 +209,7 @@ training_in_trouble() {
         power_on "$node"
     done
     finish "$job"
-    event "resumed: $(grep -o 'Loaded checkpoint.*updates)' "$1/train.log" | sort -u | sed 's/.*(/(/' | paste --serial --delimiters ' ')"
+    event "resumed: $(resumed "$1/train.log")"
     same by-hand "$1" checkpoint_last.pt
 }
 
@@ -215,3 +220,4 @@ run by-torchrun "training, \`srun\` and \`torchrun\` on two nodes" training_on_s
 run slurm-trouble "toy, \`--executor slurm\`; a power cut, and Snakemake killed" toy_in_trouble
 run by-srun-trouble "training, \`srun\` in a job; power cuts" training_in_trouble
 run slurm "toy, \`--executor slurm\`" toy_on_slurm
+report
