@@ -48,7 +48,7 @@ $(cat rows/*)
   its own. "Off" kills all of them at once. Slurm notices it within half a minute, and waits two minutes before it starts
   the job again.
 - Not shown: several machines with GPUs. The GPUs that the toy experiment asks for only exist in Slurm's settings.
-- $(date --utc +%F), Slurm $(sbatch --version | cut -d ' ' -f 2), $versions
+- $(date --utc +%F), Slurm $(slurmd -V | cut -d ' ' -f 2), $versions
 END
 }
 
