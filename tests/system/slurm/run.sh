@@ -129,7 +129,7 @@ toy_in_trouble() {
     set +m
     snakemake=$!
     wait_until "$snakemake" test -e "$1/$student/checkpoint_last.pt"
-    read -r job node < <(squeue --noheader --states running --format '%i %N %k' | grep 'rule_student.*kd')
+    read -r job node _ < <(squeue --noheader --states running --format '%i %N %k' | grep 'rule_student.*kd')
     power_off "$node"
     event "$node off during $student"
     requeued "$job"
