@@ -217,7 +217,7 @@ run local "toy, without a cluster" toy
 run by-hand "training, two processes started by hand" training_by_hand
 run by-srun "training, \`srun\` on two nodes" training_on_slurm by_srun
 run by-torchrun "training, \`srun\` and \`torchrun\` on two nodes" training_on_slurm by_torchrun
-
-run by-srun-trouble "training, \`srun\` in a job; power cuts" training_in_trouble
 run slurm "toy, \`--executor slurm\`" toy_on_slurm
+run by-srun-trouble "training, \`srun\` in a job; power cuts" training_in_trouble
+run slurm-trouble "toy, \`--executor slurm\`; a power cut, and Snakemake killed" toy_in_trouble
 report
