@@ -9,6 +9,7 @@ import torch
 from commands import ROOT, TO_DECODE, fork
 
 from weightdistill import average, checkpoint
+from weightdistill.errors import DistillationError
 
 STORED = ROOT / "tests/data/fairseq"
 DATA = ROOT / "tests/data/release-0.1/data"
@@ -41,3 +42,12 @@ def test_its_average_is_a_checkpoint_without_objects(version: str, tmp_path: Pat
     checkpoint.write(average.average([STORED / f"{version}.pt"]), tmp_path / "average.pt")
     torch.load(tmp_path / "average.pt", weights_only=True)
     assert not re.search(rb"weightdistill|Meter\W", (tmp_path / "average.pt").read_bytes())
+
+
+def test_what_fairseq_leaves_to_chance_is_no_sign_of_divergence(version: str) -> None:
+    state = checkpoint.read(STORED / f"{version}.pt")
+    state["model"]["decoder.embed_positions._float_tensor"].fill_(float("nan"))
+    checkpoint.require_finite(state, version)
+    state["model"]["decoder.embed_tokens.weight"][0] = float("nan")
+    with pytest.raises(DistillationError, match=r"embed_tokens.weight holds NaN"):
+        checkpoint.require_finite(state, version)
