@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Write scripts/requirements.txt: a version, and the SHA-256 of each of its files, of all that a set-up installs, for every Python
-# that setup.cfg allows. Versions stay as they are, unless the dependencies in setup.cfg rule them out.
+# Write scripts/requirements.txt: a version, and the SHA-256 of each of its files, of all that a set-up installs but torch, for
+# every Python that setup.cfg allows. Versions stay as they are, unless the dependencies in setup.cfg rule them out.
 #
 #   scripts/lock.sh [--upgrade]
 #
