@@ -38,7 +38,10 @@ UNKNOWN_SHARE = 0.03
 def translate(
     model: Annotated[Path, typer.Argument(help="Bundle, CTranslate2 folder or fairseq checkpoint.")],
     source: Annotated[
-        Path | None, typer.Option("--input", help="Text to translate, one sentence per line; default: standard input.")
+        Path | None,
+        typer.Option(
+            "--input", help="Text to translate, one sentence per line, may be gzipped; default: standard input."
+        ),
     ] = None,
     output: Annotated[
         Path | None,

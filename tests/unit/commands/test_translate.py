@@ -1,7 +1,11 @@
 """`translate` reads files and pipes, pieces and raw text, and refuses one where it needs the other."""
 
+import gzip
 import io
+import os
+import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +16,9 @@ from fairseq_plugins.commands import main as cli
 from fairseq_plugins.commands import translation
 from weightdistill.decoding.engines import Hypothesis, Pieces, Search
 from weightdistill.text.processing import SideProcessing, TextProcessing
+
+
+ROOT = Path(__file__).parents[3]
 
 
 class UpperCaseEngine:
@@ -60,6 +67,29 @@ def test_order_and_empty_lines_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_pat
     output = tmp_path / "deep" / "out"
     assert run(monkeypatch, "model", "--input", text, "--output", output) == 0
     assert output.read_text(encoding="utf-8") == "A B\n\nC\n"
+
+
+def test_a_pipe_and_a_gzipped_file_give_what_a_file_gives(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: Path
+) -> None:
+    pipe, packed = tmp_path / "pipe", tmp_path / "source.gz"
+    os.mkfifo(pipe)
+    packed.write_bytes(gzip.compress(text.read_bytes()))
+    writer = threading.Thread(target=pipe.write_bytes, args=(text.read_bytes(),))
+    writer.start()
+    for source in (pipe, packed):
+        assert run(monkeypatch, "model", "--input", source, "--output", tmp_path / "out") == 0
+        assert (tmp_path / "out").read_text(encoding="utf-8") == "A B\n\nC\n"
+    writer.join()
+
+
+def test_the_file_behind_standard_input_is_not_replaced(tmp_path: Path, text: Path) -> None:
+    before = text.read_bytes()
+    words = ["-m", "fairseq_plugins.commands.main", "translate", "model", "--output", str(text)]
+    with text.open("rb") as file:
+        result = subprocess.run([sys.executable, *words], cwd=ROOT, stdin=file, capture_output=True, text=True)
+    assert result.returncode == 2 and "--output must not replace what is read" in result.stderr
+    assert text.read_bytes() == before
 
 
 def test_nothing_is_written_when_a_sentence_is_lost(
