@@ -17,7 +17,6 @@ from fairseq_plugins.commands import translation
 from weightdistill.decoding.engines import Hypothesis, Pieces, Search
 from weightdistill.text.processing import SideProcessing, TextProcessing
 
-
 ROOT = Path(__file__).parents[3]
 
 
