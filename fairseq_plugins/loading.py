@@ -15,7 +15,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY, BaseFairseqModel, build_model, i
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from fairseq_plugins import compat
-from fairseq_plugins.teacher_kinds import complete
+from fairseq_plugins.teacher_kinds import architecture, complete, require_own_weights
 from weightdistill import checkpoint
 from weightdistill.errors import DistillationError
 from weightdistill.method.layout import is_copy
@@ -135,16 +135,18 @@ def load_model(
             The model compares its fingerprint.
 
     Raises:
-        DistillationError: the architecture is unknown, its settings give no model, or the weights do not fit it or are
-            not finite.
+        DistillationError: the architecture is unknown, its settings give no model or contradict the weights, or the
+            weights do not fit it or are not finite.
     """
-    if (config.get("_name") or config.get("arch")) not in ARCH_MODEL_REGISTRY:  # perhaps one of this plugin
+    if architecture(config) not in ARCH_MODEL_REGISTRY:  # perhaps one of this plugin
         import_models(str(Path(__file__).parent / "models"), "fairseq_plugins.models")
     config = complete(config, name)
     checkpoint.require_finite({"model": weights}, name)
-    kind = config.get("_name") or config.get("arch")
+    kind = architecture(config)
     if kind not in ARCH_MODEL_REGISTRY:
         raise DistillationError(f"{name} is of architecture {kind!r}, which neither fairseq nor this plugin knows")
+    if kind == "transformer" and not any(weight.startswith("generator.") for weight in weights):
+        require_own_weights(config, weights, name)  # to build what the settings claim may take for ever
     settings = argparse.Namespace(**config)
     folder = config.get("teacher_data")
     if folder and not Path(folder.split(":")[0]).is_dir():
@@ -168,7 +170,7 @@ def load_model(
     try:
         uncopied = {name: weight for name, weight in weights.items() if not is_copy(name)}
         model.load_state_dict(uncopied, strict=True)
-    except (RuntimeError, KeyError) as error:
+    except Exception as error:  # fairseq converts the weights of its earlier versions, whatever form they have
         raise DistillationError(
             f"the weights of {name} do not fit the model that its settings and the dictionaries of {task.cfg.data} "
             f"give: {_short(error)}"

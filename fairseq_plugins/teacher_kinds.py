@@ -54,6 +54,11 @@ _SETTINGS = {
 }
 
 
+def architecture(config: Mapping[str, Any]) -> str:
+    """The name of a model's architecture in its settings."""
+    return str(config.get("_name") or config.get("arch"))
+
+
 def complete(config: Mapping[str, Any], name: str = "the model") -> dict[str, Any]:
     """Complete a Transformer's settings by what the name of its architecture stands for.
 
@@ -68,7 +73,7 @@ def complete(config: Mapping[str, Any], name: str = "the model") -> dict[str, An
     Raises:
         DistillationError: the sizes of a Transformer are no numbers, or its width is no multiple of its heads.
     """
-    kind = _kind(config)
+    kind = architecture(config)
     model = ARCH_MODEL_NAME_REGISTRY.get(kind)
     sizes = {f"{stack}_{option}" for stack in ("encoder", "decoder") for option in SHAPE_OPTIONS.values()}
     if model is None and not _described(_MODELS, kind) and sizes <= config.keys():
@@ -138,7 +143,7 @@ def _obstacles(config: Mapping[str, Any], task: Mapping[str, Any]) -> Iterator[s
     Yields:
         Predicates, such as "is an LSTM (architecture lstm)".
     """
-    kind = _kind(config)
+    kind = architecture(config)
     model = ARCH_MODEL_NAME_REGISTRY.get(kind, kind)
     if model != "transformer":
         description = _described(_MODELS, kind) or _described(_MODELS, model) or _NO_TRANSFORMER
@@ -170,10 +175,6 @@ def _require_sizes(stack: str, config: Mapping[str, Any], name: str) -> None:
         StackShape(**{field: config[option] for field, option in fields.items()})
     except DistillationError as error:
         raise DistillationError(f"{name}: {stack}: {error}") from None
-
-
-def _kind(config: Mapping[str, Any]) -> str:
-    return str(config.get("_name") or config.get("arch"))
 
 
 def _described(table: tuple[tuple[str, str], ...], name: str) -> str | None:

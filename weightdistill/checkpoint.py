@@ -115,10 +115,10 @@ def _require_plain(state: Mapping[str, Any], path: Path) -> None:
                 f"checkpoint {path}: weights must be tensors with names, but {name!r} is of type "
                 f"{type(weight).__name__}; give a checkpoint that fairseq wrote"
             )
-        if weight.layout != torch.strided or weight.is_quantized or weight.is_meta:
+        if weight.layout != torch.strided or weight.is_quantized or weight.is_meta or weight.is_complex():
             raise DistillationError(
-                f"checkpoint {path}: weights must be dense tensors, but {name} is sparse, quantised or empty; give a "
-                "checkpoint that fairseq wrote"
+                f"checkpoint {path}: weights must be dense real tensors, but {name} is sparse, quantised, complex or "
+                "empty; give a checkpoint that fairseq wrote"
             )
     try:
         settings = plain({"cfg": state.get("cfg"), "args": state.get("args")})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from building import Built, student
 from commands import BIN, PHASE1_UPDATES, PLUGIN, ROOT, TEACHER_SHAPE, TRAINING, Corpus, Training, fork, phase1, run
 from fairseq.data import Dictionary
@@ -138,6 +139,37 @@ def test_settings_that_contradict_the_weights(
     checkpoint.write({**state, "args": None, "cfg": changed_model(state, changes)}, tmp_path / "changed.pt")
     with pytest.raises(DistillationError, match=rf"teacher .*changed\.pt: {message}"):
         teachers.read(str(tmp_path / "changed.pt"))
+
+
+@pytest.mark.parametrize("stack", ["encoder", "decoder"])
+def test_a_claimed_depth_is_compared_with_the_weights_before_any_model_is_built(
+    data: Path, teacher: Path, tmp_path: Path, stack: str
+) -> None:
+    state = checkpoint.read(teacher)
+    settings = changed_model(state, {f"{stack}_layers": 10**9})
+    checkpoint.write({**state, "args": None, "cfg": settings}, tmp_path / "changed.pt")
+    message = rf"changed\.pt: {stack}_layers must be the 2 of the weights, but the settings say 1000000000; use a"
+    with pytest.raises(DistillationError, match=message):
+        FairseqEngine(tmp_path / "changed.pt", data)
+
+
+@pytest.mark.parametrize(
+    ("weights", "settings", "message"),
+    [
+        ({"encoder.version": torch.tensor(3.0)}, {}, r"the weights of .*changed\.pt do not fit the model"),
+        ({"encoder.version": torch.tensor([1j])}, {}, r"weights must be dense real tensors, but encoder\.version is"),
+        ({}, {"_name": ["transformer"]}, r"changed\.pt is of architecture \"\['transformer'\]\", which neither"),
+    ],
+    ids=["scalar version", "complex", "listed architecture"],
+)
+def test_weights_and_settings_of_another_form(
+    data: Path, teacher: Path, tmp_path: Path, weights: dict[str, Any], settings: dict[str, Any], message: str
+) -> None:
+    state = checkpoint.read(teacher)
+    changed = {"model": {**state["model"], **weights}, "args": None, "cfg": changed_model(state, settings)}
+    checkpoint.write({**state, **changed}, tmp_path / "changed.pt")
+    with pytest.raises(DistillationError, match=message):
+        FairseqEngine(tmp_path / "changed.pt", data)
 
 
 def changed_model(state: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

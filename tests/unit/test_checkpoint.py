@@ -271,7 +271,7 @@ def test_equal_states_give_equal_files(tmp_path):
     [
         ({"model": {"w": [1.0, 2.0]}}, r"weights must be tensors with names, but 'w' is of type list"),
         ({"model": {3: torch.ones(1)}}, r"weights must be tensors with names, but 3 is of type Tensor"),
-        ({"model": {"w": torch.eye(2).to_sparse()}}, r"weights must be dense tensors, but w is sparse"),
+        ({"model": {"w": torch.eye(2).to_sparse()}}, r"weights must be dense real tensors, but w is sparse"),
         ({"cfg": {"model": "transformer"}}, r"the settings model must be a mapping, but are of type str"),
         ({"cfg": {"model": {}, "task": [1]}}, r"the settings task must be a mapping, but are of type list"),
         ({"cfg": None, "args": {"data": CYCLE}}, r"has settings that are nested too deeply"),
