@@ -12,6 +12,7 @@ from torch import Tensor
 
 from weightdistill import checkpoint, files
 from weightdistill.decoding import engines
+from weightdistill.errors import DistillationError
 from weightdistill.method.layout import canonical, require_known
 
 _CLASS_ENTRY = re.compile(r"generator\.classes\.(?P<name>[^.]+)\.(?P<entry>\w+)")
@@ -40,7 +41,7 @@ def describe(path: Path) -> str:
     teachers = (state.get("task_state") or {}).get("teachers") or exported.get("teachers", [])
     lines += [f"teacher: {teacher['path']}  (SHA-256 {teacher['sha256']})" for teacher in teachers]
     generated = any(name.startswith("generator.") for name in weights)
-    lines += _generator_lines(weights, config) if generated else _class_lines(weights)
+    lines += _generator_lines(weights, config, path) if generated else _class_lines(weights)
     return "\n".join(lines)
 
 
@@ -88,7 +89,7 @@ def _storage(weight: Tensor) -> tuple[int, int]:
     return weight.untyped_storage().data_ptr(), int(weight.storage_offset())
 
 
-def _generator_lines(weights: Mapping[str, Tensor], config: Mapping[str, object]) -> list[str]:
+def _generator_lines(weights: Mapping[str, Tensor], config: Mapping[str, object], path: Path) -> list[str]:
     total = sum(weight.numel() for name, weight in weights.items() if name.startswith("generator."))
     options = ", ".join(
         f"{name.removeprefix('generator_')}={value}" for name, value in config.items() if name.startswith("generator_")
@@ -105,6 +106,11 @@ def _generator_lines(weights: Mapping[str, Tensor], config: Mapping[str, object]
         elif name.startswith("generator.trained."):
             lines.append(f"trained: {name.removeprefix('generator.trained.').replace('/', '.')} {_size(weight)}")
     for name, entries in classes.items():
+        if "W_L" not in entries or entries["W_L"].dim() != 2:
+            raise DistillationError(
+                f"{path}: the generator of {name} must have a matrix W_L, but has {', '.join(sorted(entries))}; give a "
+                "checkpoint as phase 1 saved it"
+            )
         sizes = ", ".join(f"{entry} {_size(weight)}" for entry, weight in sorted(entries.items()) if entry != "W_L")
         rows = " | ".join(" ".join(f"{value:.3f}" for value in row) for row in entries["W_L"].tolist())
         parameters = sum(weight.numel() for weight in entries.values())

@@ -52,7 +52,7 @@ def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
 
     Raises:
         DistillationError: The file is missing, truncated, not a fairseq checkpoint, or contains objects that could run
-            code; or its weights are no tensors, or its settings no mappings.
+            code; or its weights are no tensors, or its settings or states no mappings.
     """
     path = Path(path)
     if not os.path.isfile(path):  # also of a loop of links or a name that is too long
@@ -91,9 +91,8 @@ def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
             f"checkpoint {path} has neither `cfg` nor `args`, so it was not written by fairseq; give a fairseq "
             "checkpoint"
         )
-    if isinstance(state.get("extra_state"), dict):
-        state["extra_state"].pop("train_meters", None)
     _require_plain(state, path)
+    (state.get("extra_state") or {}).pop("train_meters", None)
     return state
 
 
@@ -108,7 +107,7 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _require_plain(state: Mapping[str, Any], path: Path) -> None:
-    """Check that a checkpoint's weights are tensors, and its settings mappings with names for keys."""
+    """Check that a checkpoint's weights are tensors, and its settings and states mappings."""
     for name, weight in state["model"].items():
         if not isinstance(name, str) or not isinstance(weight, Tensor):
             raise DistillationError(
@@ -132,6 +131,12 @@ def _require_plain(state: Mapping[str, Any], path: Path) -> None:
             raise DistillationError(
                 f"checkpoint {path}: the settings {name} must be a mapping, but are of type {type(group).__name__}; "
                 "give a checkpoint that fairseq wrote"
+            )
+    for name in ("extra_state", "task_state"):
+        if not isinstance(entry := state.get(name), dict | None):
+            raise DistillationError(
+                f"checkpoint {path}: {name} must be a mapping, but is of type {type(entry).__name__}; give a "
+                "checkpoint that fairseq wrote"
             )
 
 

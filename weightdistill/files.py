@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, and reads text files. Imports only the standard library."""
+"""Writes files whole or not at all, and reads text files. Imports only the standard library, and YAML to read YAML."""
 
 import codecs
 import contextlib
@@ -6,6 +6,7 @@ import errno
 import fcntl
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from weightdistill.errors import DistillationError
 _BLOCK = 2**16
 _GZIP = b"\x1f\x8b"
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+_YAML_NODES = 10**6
 _SMALL = 2**16
 """Bytes that a disk must have room for."""
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -196,6 +198,7 @@ def decode_blocks(file: BinaryIO, name: str | Path, encoding: str, remedy: str) 
     """Decode text block by block, where the whole may not fit into main memory. See `decode`."""
     line = 1
     try:
+        io.TextIOWrapper(io.BytesIO(), encoding)  # refuses what is no encoding of text, such as hex
         decoder = codecs.getincrementaldecoder(encoding)()
         while block := file.read(_BLOCK):
             text = decoder.decode(block)
@@ -269,6 +272,34 @@ def parse_json(text: str, name: str | Path, remedy: str) -> Any:
         raise DistillationError(f"{name} is damaged or is not JSON: {error}; {remedy}") from error
 
 
+def read_yaml(path: str | Path, remedy: str) -> Any:
+    """Read a value from a YAML file.
+
+    Args:
+        path: The file.
+        remedy: What the error advises.
+
+    Raises:
+        DistillationError: The file cannot be read, is not YAML in UTF-8, is nested too deeply, or stands by its aliases
+            for more than _YAML_NODES values.
+    """
+    import yaml
+
+    text = decode(read_bytes(path, remedy), path, remedy=remedy)
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if (size := _expanded(node, {})) > _YAML_NODES:
+            raise DistillationError(
+                f"{path} must stand for at most {_YAML_NODES:,} values, but its aliases make {size:,}; {remedy}"
+            )
+        return None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, DistillationError):
+            raise
+        raise DistillationError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}; {remedy}") from error
+
+
 def first_line(text: str, *words: str) -> str:
     """Return the first line that contains one of the words, or the first line if none does."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
@@ -317,6 +348,19 @@ def _remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _expanded(node: Any, sizes: dict[int, int]) -> int:
+    """Count the values that a YAML node stands for, those of its aliases each time.
+
+    Args:
+        node: The node; a key and its value are a pair of nodes.
+        sizes: Of the nodes counted so far, each by its identity.
+    """
+    if id(node) not in sizes:
+        parts = getattr(node, "value", node)
+        sizes[id(node)] = 1 + sum(_expanded(part, sizes) for part in parts) if isinstance(parts, list | tuple) else 1
+    return sizes[id(node)]
 
 
 def _cannot_decode(

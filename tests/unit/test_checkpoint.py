@@ -274,9 +274,10 @@ def test_equal_states_give_equal_files(tmp_path):
         ({"model": {"w": torch.eye(2).to_sparse()}}, r"weights must be dense real tensors, but w is sparse"),
         ({"cfg": {"model": "transformer"}}, r"the settings model must be a mapping, but are of type str"),
         ({"cfg": {"model": {}, "task": [1]}}, r"the settings task must be a mapping, but are of type list"),
+        ({"extra_state": [1]}, r"extra_state must be a mapping, but is of type list"),
         ({"cfg": None, "args": {"data": CYCLE}}, r"has settings that are nested too deeply"),
     ],
-    ids=["list", "number", "sparse", "model", "task", "cycle"],
+    ids=["list", "number", "sparse", "model", "task", "extra", "cycle"],
 )
 def test_weights_and_settings_of_other_types_are_refused(tmp_path, state, changes, words):
     torch.save({**state, **changes}, tmp_path / "other.pt")

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
+from weightdistill import files
 from weightdistill.distillation.schedules import SCHEDULES
 from weightdistill.errors import DistillationError
 from weightdistill.method.shape import TransformerShape
@@ -343,12 +343,7 @@ def read_matches(source: str, teacher: TransformerShape, student: TransformerSha
     path = Path(source)
     if not path.is_file():
         raise DistillationError(f"matches must be one of {', '.join(PRESETS)}, or a file, but are {source!r}")
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DistillationError(
-            f"{path} must be YAML or JSON, but cannot be read: {' '.join(str(error).split())}"
-        ) from error
+    entries = files.read_yaml(path, "give a list of matches in YAML or JSON")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries) or not entries:
         raise DistillationError(f"{path} must hold a list of matches, each a mapping of {', '.join(_fields())}")
     matches = []

@@ -12,10 +12,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from weightdistill import files
 from weightdistill.errors import DistillationError
 from weightdistill.evaluation.scores import METRICS
 from weightdistill.evaluation.significance import TESTS
@@ -60,10 +60,7 @@ def read(paths: Sequence[Path]) -> Settings:
     """
     merged: dict[str, Any] = {}
     for path in paths:
-        try:
-            part = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise DistillationError(f"{path} cannot be read as settings: {' '.join(str(error).split())}") from error
+        part = files.read_yaml(path, "give the settings of an experiment")
         if not isinstance(part, dict):
             raise DistillationError(f"{path} must hold an experiment's settings, but holds {type(part).__name__}")
         merged = _merge(merged, part)

@@ -145,8 +145,8 @@ def _parsed(by_class: str) -> dict[str, dict[str, Any]]:
     """Read the options of each regular expression from JSON."""
     try:
         parsed = json.loads(by_class or "{}")
-    except json.JSONDecodeError as error:
-        raise DistillationError(f"generator by_class must be JSON, but is {by_class!r}: {error}; fix it") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DistillationError(f"generator by_class must be JSON, but is {by_class[:80]!r}: {error}; fix it") from None
     allowed = [option.name for option in fields(GeneratorConfig) if option.name not in ("generate", "by_class")]
     if not isinstance(parsed, dict) or not all(isinstance(options, dict) for options in parsed.values()):
         raise DistillationError(

@@ -149,7 +149,20 @@ def test_unusable_settings_are_refused_with_the_remedy(changes: dict[str, object
         resolve(toy(**changes))
 
 
-@pytest.mark.parametrize(("text", "message"), [("- a\n", "but holds list"), ("a: [", "cannot be read as settings")])
+BOMB = "a0: &a0 x\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n", "but holds list"),
+        ("a: [", "cannot be read as YAML"),
+        ("a: " + "[" * 5000 + "]" * 5000, "cannot be read as YAML: maximum recursion depth"),
+        ("a: &a [*a]", "cannot be read as YAML: maximum recursion depth"),
+        (BOMB, "must stand for at most 1,000,000 values, but its aliases make 1"),
+    ],
+    ids=["list", "cut", "deep", "cycle", "bomb"],
+)
 def test_files_that_hold_no_settings_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(DistillationError, match=message):

@@ -53,6 +53,7 @@ def test_classes_may_have_other_options_of_which_the_last_prevail():
     ("by_class", "message"),
     [
         ('{"encoder.*": ', r"by_class must be JSON, but is '\{\"encoder\.\*\": ': .*; fix it"),
+        ("[" * 100_000, r"by_class must be JSON, but is '\[\[.*: maximum recursion depth"),
         ("encoder.*", r"by_class must be JSON, but is 'encoder\.\*': .*; fix it"),
         ('["encoder.*"]', r"by_class must map regular expressions to options, but is '\[.*; write \{\"EXPRESSION"),
         ('{"encoder.*": "ones"}', "by_class must map regular expressions to options"),

@@ -50,6 +50,7 @@ def test_a_memory_may_be_in_any_encoding(tmp_path: Path, declared: str, encoding
     ("declared", "encoding", "message"),
     [
         ("klingon", "utf-8", r"encoding must be one that Python knows, but is 'klingon'"),
+        *((name, "utf-8", rf"encoding must be one that Python knows, but is '{name}'") for name in ("hex", "rot13")),
         ("GB2312", "latin-1", r"line 4 is not GB18030; declare the encoding that the file is in"),
         ("UTF-16", "utf-8", r"line 1 declares the encoding UTF-16, but is in another"),
         ("UTF-8", "latin-1", r"line 4 is not UTF-8; declare"),
