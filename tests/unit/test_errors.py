@@ -28,6 +28,8 @@ with reported("stage"):
         case "output":
             for line in range(100_000):
                 print(line)
+        case "little output":
+            print("line")
 """
 
 
@@ -68,6 +70,17 @@ def test_the_log_goes_elsewhere_where_the_working_folder_is_gone(tmp_path: Path)
     result = subprocess.run(words, cwd=folder, stderr=subprocess.PIPE, text=True, check=False)
     (log,) = tmp_path.glob("weightdistill-error-*.log")
     assert result.returncode == 70 and result.stderr.endswith(f"{log}\n")
+
+
+@pytest.mark.parametrize("kind", ["output", "little output"])
+def test_output_on_a_full_disk_is_one_line(tmp_path: Path, kind: str) -> None:
+    words = [sys.executable, "-c", PROGRAM, kind]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(words, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.stderr == (
+        "stage: error: cannot write the output: No space left on device; check that the disk is not full\n"
+    )
+    assert result.returncode == 2 and not list(tmp_path.iterdir())
 
 
 def test_an_interruption_and_a_closed_pipe_end_without_words(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ def convert(path: str, side: Side | None, workers: int = 1) -> None:
         workers: Processes.
 
     Raises:
-        DistillationError: The description cannot be used, a line is not UTF-8, or the output cannot be written.
+        DistillationError: The description cannot be used, or a line is not UTF-8.
     """
     _read_once(path)  # so that an error is one of this process
     run = partial(_convert_lines, path, side)
@@ -322,21 +322,8 @@ def convert(path: str, side: Side | None, workers: int = 1) -> None:
         # One chunk per process at a time: the pool's own imap would read the whole input first.
         while block := list(itertools.islice(chunks, workers)):
             for lines in pool.map(run, block) if workers > 1 else map(run, block):
-                _print(lines)
-
-
-def _print(lines: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            sys.stdout.close()  # or else Python would try again at its end
-        raise DistillationError(
-            f"cannot write the output: {error.strerror}; check that the disk is not full"
-        ) from error
+                sys.stdout.buffer.write(lines)
+                sys.stdout.buffer.flush()
 
 
 _read_once = functools.cache(TextProcessing.read)
