@@ -47,8 +47,11 @@ def read_tmx(
     target: Annotated[str, typer.Option(help="Target language, and suffix of its file.")],
 ) -> None:
     """Convert a translation memory to parallel text."""
-    count = tmx.convert_tmx(memory, source, target, output)
-    typer.echo(f"wrote {output}.{source} and {output}.{target}: {count} pairs")
+    counts = tmx.convert_tmx(memory, source, target, output)
+    typer.echo(
+        f"wrote {output}.{source} and {output}.{target}: {counts.pairs} pairs; left out: {counts.one_sided} units "
+        f"without both languages, {counts.variants} further variants of a language"
+    )
 
 
 @app.command()

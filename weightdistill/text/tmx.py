@@ -1,6 +1,7 @@
 """Reads translation memories in TMX. Knows nothing about models or subwords."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
@@ -15,13 +16,28 @@ _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _FORMAT_CODES = ("bpt", "ept", "ph", "it", "ut")
 
 
-def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
+@dataclass
+class Counts:
+    """What a translation memory gave, and what was left out."""
+
+    pairs: int = 0
+    """Units with both languages."""
+    one_sided: int = 0
+    """Units without both languages, which give no pair."""
+    variants: int = 0
+    """Further variants of a language in units that give a pair, such as `en-US` beside `en-GB`."""
+
+
+def read_tmx(path: Path, source: str, target: str, counts: Counts | None = None) -> Iterator[tuple[str, str]]:
     """Read the sentence pairs of a translation memory. Units without both languages are skipped.
+
+    Of several variants of a language, the one whose code is the given one is read, or else the first.
 
     Args:
         path: The file, which may be gzipped.
         source: Source language as in the file's `xml:lang`, in either case, with or without its region.
         target: Target language, likewise.
+        counts: Is increased by what was read and left out.
 
     Yields:
         Source and target sentence of each unit, with one blank between words.
@@ -29,7 +45,7 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
     Raises:
         DistillationError: The file cannot be read, is not TMX, or has no pair of these languages.
     """
-    empty = True
+    counts = Counts() if counts is None else counts
     body = None
     with reading(path, "give a .tmx or .tmx.gz file") as file:
         for event, element in _events(file, path):
@@ -37,22 +53,20 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str]]:
                 body = element
             if event == "start" or element.tag != "tu":
                 continue
-            sentences = {}
-            for variant in element.findall("tuv"):
-                segment = variant.find("seg")
-                if segment is not None:
-                    language = variant.get(_LANGUAGE, variant.get("lang", "")).lower()
-                    sentences[language] = sentences[language.partition("-")[0]] = _sentence(segment)
-            if source.lower() in sentences and target.lower() in sentences:
-                empty = False
-                yield sentences[source.lower()], sentences[target.lower()]
+            sides = [_variants(element, language.lower()) for language in (source, target)]
+            if all(sides):
+                counts.pairs += 1
+                counts.variants += sum(len(variants) - 1 for variants in sides)
+                yield _sentence(sides[0][0]), _sentence(sides[1][0])
+            else:
+                counts.one_sided += 1
             if body is not None:
                 body.clear()  # a whole translation memory may not fit into main memory
-    if empty:
+    if not counts.pairs:
         raise DistillationError(f"{path} has no pair of {source} and {target}; name two languages that it has")
 
 
-def convert_tmx(path: Path, source: str, target: str, output: str | Path) -> int:
+def convert_tmx(path: Path, source: str, target: str, output: str | Path) -> Counts:
     """Write a translation memory as parallel text, OUTPUT.SOURCE and OUTPUT.TARGET.
 
     Args:
@@ -62,14 +76,16 @@ def convert_tmx(path: Path, source: str, target: str, output: str | Path) -> int
         output: Prefix of both files.
 
     Returns:
-        The number of pairs.
+        How many pairs were written, and what was left out.
 
     Raises:
         DistillationError: See `read_tmx`; or an output cannot be written, or would replace the memory or the other.
     """
     paths = Path(f"{output}.{source}"), Path(f"{output}.{target}")
     require_separate({"--source": paths[0], "--target": paths[1]}, {"the translation memory": path})
-    return write_pairs(read_tmx(path, source, target), *paths)
+    counts = Counts()
+    write_pairs(read_tmx(path, source, target, counts), *paths)
+    return counts
 
 
 def _events(file: BinaryIO, path: Path) -> Iterator[Any]:
@@ -87,6 +103,17 @@ def _events(file: BinaryIO, path: Path) -> Iterator[Any]:
         parser.close()
     except (ElementTree.ParseError, UnicodeEncodeError) as error:
         raise DistillationError(f"{path} cannot be read as TMX: {error}; give a .tmx or .tmx.gz file") from error
+
+
+def _variants(unit: Any, language: str) -> list[Any]:
+    """Return the segments of a unit in a language: those with its very code first, then those of its regions."""
+    segments = [
+        (variant.get(_LANGUAGE, variant.get("lang", "")).lower(), variant.find("seg"))
+        for variant in unit.findall("tuv")
+    ]
+    exact = [segment for code, segment in segments if code == language and segment is not None]
+    regional = [segment for code, segment in segments if code.startswith(f"{language}-") and segment is not None]
+    return exact + regional
 
 
 def _sentence(segment: ElementTree.Element) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from weightdistill.errors import DistillationError
-from weightdistill.text.tmx import convert_tmx, read_tmx
+from weightdistill.text.tmx import Counts, convert_tmx, read_tmx
 
 TMX = """<?xml version="1.0" encoding="UTF-8" ?>
 <tmx version="1.4"><header srclang="en"/><body>
@@ -31,9 +31,21 @@ def test_a_translation_memory_is_read(tmp_path: Path) -> None:
 
 def test_a_memory_is_written_as_parallel_text(tmp_path: Path) -> None:
     (tmp_path / "memory.tmx").write_text(TMX, encoding="utf-8")
-    assert convert_tmx(tmp_path / "memory.tmx", "en", "ro", tmp_path / "text") == 2
+    assert convert_tmx(tmp_path / "memory.tmx", "en", "ro", tmp_path / "text") == Counts(2, 1, 0)
     assert (tmp_path / "text.en").read_text(encoding="utf-8") == "A & B\ntwo\n"
     assert (tmp_path / "text.ro").read_text(encoding="utf-8") == "A și B\ndoi\n"
+
+
+@pytest.mark.parametrize(
+    ("codes", "sentence"),
+    [(("en-GB", "en-US"), "one"), (("en-GB", "en"), "two"), (("en", "EN"), "one")],
+)
+def test_further_variants_of_a_language_are_counted(tmp_path: Path, codes: tuple[str, str], sentence: str) -> None:
+    variants = zip((*codes, "ro"), ("one", "two", "trei"), strict=True)
+    unit = "".join(f'<tuv xml:lang="{code}"><seg>{text}</seg></tuv>' for code, text in variants)
+    (tmp_path / "memory.tmx").write_text(f"<tmx><body><tu>{unit}</tu></body></tmx>", encoding="utf-8")
+    assert convert_tmx(tmp_path / "memory.tmx", "en", "ro", tmp_path / "text") == Counts(1, 0, 1)
+    assert (tmp_path / "text.en").read_text(encoding="utf-8") == f"{sentence}\n"
 
 
 @pytest.mark.parametrize(
