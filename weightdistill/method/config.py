@@ -5,7 +5,7 @@ There is an option wherever the paper and the authors' code differ, or the best 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -130,6 +130,24 @@ class GeneratorConfig:
             for option, value in options.items()
         }
         return replace(self, by_class="", **given)
+
+    def require_matches(self, names: Sequence[str]) -> None:
+        """Check that each expression of `by_class` matches a class; of a bundle, some may match none.
+
+        Args:
+            names: The weight classes of a model.
+
+        Raises:
+            DistillationError: An expression matches none.
+        """
+        if self.by_class in {bundle.by_class for bundle in BUNDLES.values()}:
+            return
+        for expression in _parsed(self.by_class):
+            if not any(re.fullmatch(expression, name) for name in names):
+                raise DistillationError(
+                    f"generator by_class must match weight classes, but {expression!r} matches none; the classes are "
+                    f"{', '.join(names)}"
+                )
 
 
 def _require_expression(name: str, value: str) -> None:

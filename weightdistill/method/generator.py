@@ -207,6 +207,8 @@ class WeightGenerator(nn.Module):
         self.classes = nn.ModuleDict()
         self.trained = nn.ParameterDict()
         groups = group_weights(teacher_state, student_state)
+        classes = [group.weight_class.name for group in groups]
+        self.config.require_matches(classes)
         for group in groups:
             config = self.config.of_class(group.weight_class.name)
             if re.fullmatch(config.generate, group.weight_class.name):
@@ -223,7 +225,7 @@ class WeightGenerator(nn.Module):
         if not self.classes:
             raise DistillationError(
                 f"generator generate must match a weight class, but is {self.config.generate!r}; the classes are "
-                f"{', '.join(group.weight_class.name for group in groups)}"
+                f"{', '.join(classes)}"
             )
 
     def forward(self) -> dict[str, Tensor]:

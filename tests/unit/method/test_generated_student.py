@@ -189,6 +189,15 @@ def test_a_different_number_of_positions_is_refused(make_state, teacher_shape, t
         WeightGenerator(states[0], teacher_shape, states[1], tiny_student)
 
 
+def test_options_for_a_class_that_does_not_exist_are_refused(make_state, teacher_shape, tiny_student):
+    states = make_state(teacher_shape), teacher_shape, make_state(tiny_student), tiny_student
+    config = GeneratorConfig(by_class='{"encoder.*": {"gate": false}, "decoder.fc3.*": {"gate": false}}')
+    message = r"by_class must match .*, but 'decoder\.fc3\.\*' matches none; the classes are .*decoder\.fc1\.weight"
+    with pytest.raises(DistillationError, match=message):
+        WeightGenerator(*states, config=config)
+    WeightGenerator(*states, config=replace(config, by_class='{"decoder.fc1.*": {"gate": false}}'))
+
+
 def test_a_deeper_student_is_refused(make_state, teacher_shape, tiny_student):
     with pytest.raises(DistillationError, match=r"decoder: .*depth \(1\), but is 6; choose a shallower"):
         WeightGenerator(make_state(tiny_student), tiny_student, make_state(teacher_shape), teacher_shape)
