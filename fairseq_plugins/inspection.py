@@ -40,6 +40,8 @@ def describe(path: Path) -> str:
     exported = (state.get("extra_state") or {}).get("weightdistill", {})
     teachers = (state.get("task_state") or {}).get("teachers") or exported.get("teachers", [])
     lines += [f"teacher: {teacher['path']}  (SHA-256 {teacher['sha256']})" for teacher in teachers]
+    if broken := checkpoint.not_finite(weights):
+        lines.append(f"WARNING: not finite: {broken[0]} ({len(broken)} of {len(weights)} weights)")
     generated = any(name.startswith("generator.") for name in weights)
     lines += _generator_lines(weights, config, path) if generated else _class_lines(weights)
     return "\n".join(lines)

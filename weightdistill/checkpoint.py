@@ -68,14 +68,14 @@ def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         reason = str(error)
-        if "Unsupported" in reason or "GLOBAL" in reason:
+        if "Unsupported operand" not in reason and ("Unsupported" in reason or "GLOBAL" in reason):
             raise DistillationError(
                 f"checkpoint {path} must hold only tensors and settings, but holds other objects, which could run code "
                 f"when loaded: {first_line(reason, 'Unsupported', 'GLOBAL')}; use a checkpoint that fairseq wrote"
             ) from error
         raise DistillationError(
-            f"checkpoint {path} must be a PyTorch file, but is none ({first_line(reason)}); give the path of a fairseq "
-            "checkpoint (.pt)"
+            f"checkpoint {path} must be a PyTorch file, but is none ({first_line(reason, 'Unsupported operand')}); "
+            "give the path of a fairseq checkpoint (.pt)"
         ) from error
     except Exception as error:  # damaged files make torch's unpickler fail in a dozen ways, including AssertionError
         raise DistillationError(
@@ -177,17 +177,22 @@ def require_finite(state: Mapping[str, Any], name: str | Path) -> None:
     Raises:
         DistillationError: One is; the message names the first and counts all.
     """
-    # fairseq leaves the content of this buffer, which only names a type, to chance.
-    weights = {
-        key: weight
-        for key, weight in state["model"].items()
-        if weight.is_floating_point() and not key.endswith("embed_positions._float_tensor")
-    }
-    if broken := [key for key, weight in weights.items() if not weight.isfinite().all()]:
+    if broken := not_finite(state["model"]):
         raise DistillationError(
             f"the weights of {name} must be finite, but {broken[0]} holds NaN or infinity ({len(broken)} of "
-            f"{len(weights)} weights do); its training diverged: use an earlier checkpoint"
+            f"{len(state['model'])} weights do); its training diverged: use an earlier checkpoint"
         )
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the weights that hold NaN or infinity."""
+    return [
+        name
+        for name, weight in weights.items()
+        if weight.is_floating_point()
+        and not name.endswith("embed_positions._float_tensor")  # whose content fairseq leaves to chance
+        and not weight.isfinite().all()
+    ]
 
 
 def plain(value: Any) -> Any:

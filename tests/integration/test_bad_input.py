@@ -19,6 +19,7 @@ from fairseq.data import Dictionary
 from fairseq_plugins import students, teachers
 from fairseq_plugins.export import export
 from fairseq_plugins.fairseq_engine import FairseqEngine
+from fairseq_plugins.inspection import describe
 from fairseq_plugins.loading import load_model, translation_task
 from weightdistill import checkpoint, files
 from weightdistill.errors import DistillationError
@@ -193,6 +194,8 @@ def test_a_model_that_diverged_is_named_wherever_it_is_loaded(data: Path, teache
         teachers.read(str(tmp_path / "nan.pt"))
     with pytest.raises(DistillationError, match=message):
         FairseqEngine(tmp_path / "nan.pt", data)
+    warning = f"WARNING: not finite: decoder.layers.0.fc1.bias (1 of {len(state['model'])} weights)"
+    assert warning in describe(tmp_path / "nan.pt").splitlines()
 
 
 @pytest.mark.parametrize(

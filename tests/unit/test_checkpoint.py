@@ -1,6 +1,7 @@
 """Checkpoints of any origin are read without running code; checkpoints are written whole or not at all."""
 
 import argparse
+import gzip
 import os
 import pickle
 import random
@@ -282,6 +283,13 @@ def test_equal_states_give_equal_files(tmp_path):
 def test_weights_and_settings_of_other_types_are_refused(tmp_path, state, changes, words):
     torch.save({**state, **changes}, tmp_path / "other.pt")
     with pytest.raises(DistillationError, match=rf"other\.pt:? {words}"):
+        checkpoint.read(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("content", [b"<html></html>", gzip.compress(b"text"), pickle.dumps({"model": {}})])
+def test_a_file_of_another_kind_is_not_called_harmful(tmp_path, content):
+    (tmp_path / "other.pt").write_bytes(content)
+    with pytest.raises(DistillationError, match=r"other\.pt must be a PyTorch file, but is none \(Unsupported operand"):
         checkpoint.read(tmp_path / "other.pt")
 
 

@@ -111,6 +111,8 @@ class Search:
         for field, value in (("beam", self.beam), ("n best", self.n_best), ("batch size", self.batch_size)):
             if value < 1:
                 raise DistillationError(f"{field} must be at least 1, but is {value}")
+        if not math.isfinite(self.length_penalty):
+            raise DistillationError(f"length penalty must be finite, but is {self.length_penalty}")
         if self.n_best > self.beam:
             raise DistillationError(f"n best must be at most the beam ({self.beam}), but is {self.n_best}")
         if self.output_length is not None and not 1 <= self.output_length < LONGEST_OUTPUT:

@@ -59,6 +59,7 @@ def test_an_over_long_sentence_is_shown_in_the_error() -> None:
     ("settings", "message"),
     [
         ({"beam": 0}, "beam must be at least 1, but is 0"),
+        ({"length_penalty": float("nan")}, "length penalty must be finite, but is nan"),
         ({"n_best": 0}, "n best must be at least 1, but is 0"),
         ({"n_best": 3}, r"n best must be at most the beam \(2\), but is 3"),
     ],
