@@ -210,19 +210,27 @@ def decode_blocks(file: BinaryIO, name: str | Path, encoding: str, remedy: str) 
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Read the lines of a UTF-8 text file.
-
-    Only a line feed ends a line; a carriage return before it is dropped.
-
-    Args:
-        path: The file, which may be gzipped.
+    """Read the lines of a UTF-8 text file, which may be gzipped, see `split_lines`.
 
     Raises:
         DistillationError: The file is missing, unreadable, empty or not UTF-8.
     """
-    text = decode(read_bytes(path), path)
+    return split_lines(read_bytes(path), path)
+
+
+def split_lines(data: bytes, name: str | Path) -> list[str]:
+    """Decode the lines of a UTF-8 text file. Only a line feed ends a line; a carriage return before it is dropped.
+
+    Args:
+        data: The bytes of the file.
+        name: Its name for errors.
+
+    Raises:
+        DistillationError: The file is empty or not UTF-8.
+    """
+    text = decode(data, name)
     if not text.strip():
-        raise DistillationError(f"{path} is empty; it must have at least one line of text")
+        raise DistillationError(f"{name} is empty; it must have at least one line of text")
     # Not splitlines(): it would also break lines at characters such as U+2028, and the sides would no longer align.
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 

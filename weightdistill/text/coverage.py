@@ -48,13 +48,13 @@ def read_dictionary(path: str | Path) -> frozenset[str]:
     Raises:
         DistillationError: The file cannot be read, or is no dictionary.
     """
-    with files.reading(path, "give fairseq's dict.LANG.txt") as file:
-        if file.read(3) == codecs.BOM_UTF8:
-            raise DistillationError(
-                f"{path}: line 1 begins with a byte order mark, which fairseq takes for a part of the piece; remove it"
-            )
+    data = files.read_bytes(path, "give fairseq's dict.LANG.txt")
+    if data.startswith(codecs.BOM_UTF8):
+        raise DistillationError(
+            f"{path}: line 1 begins with a byte order mark, which fairseq takes for a part of the piece; remove it"
+        )
     words: dict[str, int] = {}
-    for number, line in enumerate(files.read_lines(path), start=1):
+    for number, line in enumerate(files.split_lines(data, path), start=1):
         text = line.rstrip()
         word, _, count = text.removesuffix(_OVERWRITE).rpartition(" ")
         if not word or not (count.isascii() and count.removeprefix("-").isdigit()) or "\r" in line:

@@ -14,7 +14,7 @@ from weightdistill.errors import DistillationError
 from weightdistill.files import decode_lines
 from weightdistill.places import require_separate
 from weightdistill.text.corpus import read_pairs, write_pairs
-from weightdistill.text.markup import decode, tags, without_comments
+from weightdistill.text.markup import decode, read_bytes, tags, without_comments
 from weightdistill.text.sgm import Documents, read
 
 LANGUAGES = {"ar": "arabic", "en": "english", "zh": "chinese"}
@@ -201,7 +201,7 @@ def read_links(path: Path, source: str, target: str, encoding: str | None = None
     for language in (source, target):
         if language not in LANGUAGES:
             raise DistillationError(f"language must be one of {', '.join(LANGUAGES)}, but is {language!r}")
-    text, document, position, end = decode(path, encoding)[0], "", 0, 0
+    text, document, position, end = decode(read_bytes(path), path, encoding)[0], "", 0, 0
 
     def error(position: int, problem: str) -> DistillationError:
         return DistillationError(f"{path}: line {text.count(chr(10), 0, position) + 1}: {problem}; fix the file")

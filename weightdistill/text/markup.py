@@ -32,11 +32,17 @@ _ATTRIBUTE = re.compile(r"""(?<![\w:-])([\w:-]+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{0,31});")
 
 
-def decode(path: Path, encoding: str | None) -> tuple[str, int]:
-    """Decode a file, which may be gzipped.
+def read_bytes(path: Path) -> bytes:
+    """Read a file, which may be gzipped. Raises a DistillationError if it cannot be read."""
+    return files.read_bytes(path, "give the path of an SGML or XML file")
+
+
+def decode(data: bytes, path: Path, encoding: str | None) -> tuple[str, int]:
+    """Decode a file.
 
     Args:
-        path: The file.
+        data: Its bytes.
+        path: Its path, for errors.
         encoding: Encoding by its name in Python. Default: the one in the XML declaration, else the first of ENCODINGS
             that decodes the file. A file that begins in UTF-16 or UTF-32 is read as such.
 
@@ -44,9 +50,8 @@ def decode(path: Path, encoding: str | None) -> tuple[str, int]:
         The text, and the number of the first line that the first encoding tried could not decode (0: it decoded all).
 
     Raises:
-        DistillationError: The file cannot be read or decoded. The message names the line.
+        DistillationError: The file cannot be decoded. The message names the line.
     """
-    data = files.read_bytes(path, "give the path of an SGML or XML file")
     remedy = "name the file's encoding, or fix the line"
     if known := encoding_of(data[:HEAD], path, encoding):
         return files.decode(data, path, known, remedy=remedy), 0

@@ -6,6 +6,7 @@ outside any set, as the LDC has them (`weightdistill.text.ldc`). Knows neither t
 """
 
 import html
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from weightdistill.errors import DistillationError
 from weightdistill.files import writing
-from weightdistill.text.markup import ENCODINGS, decode, tags, unescape, without_comments
+from weightdistill.text.markup import ENCODINGS, decode, read_bytes, tags, unescape, without_comments
 
 _CHINESE = ("chi", "cmn", "mandarin", "zh")
 """Beginnings of the names and codes of the language."""
@@ -22,6 +23,7 @@ _KINDS = {"srcset": "source", "refset": "reference", "tstset": "translation"}
 _WMT_KINDS = {"src": "source", "ref": "reference", "hyp": "translation"}
 _LEVELS = {"mteval": 0, "dataset": 1, **dict.fromkeys(_KINDS, 1), "doc": 2}
 """Elements whose end tags are required, and how deep they lie. The LDC leaves out those of others."""
+_SEGMENT_TAG = re.compile(r"</?seg(?![\w.-])", re.IGNORECASE)
 Documents = dict[str, dict[str, str]]
 """Text of each segment, by document and segment id, both in the order of the file."""
 
@@ -107,10 +109,12 @@ def read(path: str | Path, encoding: str | None = None, reference_encoding: str 
             twice, is outside a document, or has no id or end tag. The message names the line.
     """
     path = Path(path)
+    data = read_bytes(path)
     if reference_encoding:
-        kinds = {text_set.kind for text_set in _Reader(path, decode(path, "latin-1")[0]).sets()}  # decodes any bytes
+        anyhow = decode(data, path, "latin-1")[0]  # which decodes any bytes
+        kinds = {text_set.kind for text_set in _Reader(path, anyhow).sets()}
         encoding = reference_encoding if kinds == {"reference"} else encoding
-    text, foreign_line = decode(path, encoding)
+    text, foreign_line = decode(data, path, encoding)
     sets = _Reader(path, text).sets()
     # GB 18030 decodes almost any bytes: it turns parts of English text in Latin-1 into Chinese.
     languages = [text_set.language.lower() for text_set in sets]
@@ -195,6 +199,7 @@ class _Reader:
             if self._segment is not None:
                 segments, number, begin = self._segment
                 if tag == "seg" and closing:
+                    self._require_no_other(begin, position, number)
                     segments[number] = " ".join(unescape(without_comments(self._text[begin:position])).split())
                     self._segment = None
                 elif tag in ("seg", *_LEVELS):
@@ -222,6 +227,11 @@ class _Reader:
                 "NIST, LDC or WMT"
             )
         return sets
+
+    def _require_no_other(self, begin: int, end: int, number: str) -> None:
+        """Check that a segment holds no part of another: what hides its tag is a comment or a tag without its end."""
+        if tag := _SEGMENT_TAG.search(self._text, begin, end):
+            raise self._error(tag.start(), f"segment {number!r} holds {tag[0]!r} in a comment or a tag without an end")
 
     def _nest(self, tag: str, position: int, closing: bool) -> None:
         """Check that elements begin and end within each other: a cut or damaged file would lose segments."""

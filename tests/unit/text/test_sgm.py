@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import os
 import time
 from pathlib import Path
 
@@ -130,6 +131,11 @@ def test_written_translations_are_read_back_unchanged(
         (SOURCE.replace(" id=2", ""), r"line 7: a segment must have an id"),
         (SOURCE.replace(" docid=B", ""), r"line 11: a document must have a docid"),
         (SOURCE.replace("<doc docid=B>", ""), r"line 12: a segment is in no document"),
+        (
+            SOURCE.replace("标题", "标<!--题").replace("三", "三-->"),
+            r"line 5: segment '1' holds '</seg' in a comment or a tag without an end",
+        ),
+        (SOURCE.replace("标题", "标<seg id=3"), r"line 5: segment '1' holds '<seg' in a comment or a tag without"),
         ("no tags at all", r"holds no segments"),
     ],
 )
@@ -173,6 +179,11 @@ def test_references_may_have_a_different_encoding(tmp_path: Path) -> None:
     (source_set,) = read(source, "gb18030", "latin-1")
     assert source_set.lines()[0] == "标题"
     assert read(references, "gb18030", "latin-1")[0].documents["B"]["1"] == "Peña"
+    reading, sending = os.pipe()  # which can be read once
+    os.write(sending, references.read_bytes())
+    os.close(sending)
+    assert read(f"/dev/fd/{reading}", "gb18030", "latin-1")[0].documents["B"]["1"] == "Peña"
+    os.close(reading)
 
 
 def test_an_empty_segment_is_named(tmp_path: Path) -> None:
