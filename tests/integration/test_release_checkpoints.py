@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from commands import GREEDY, PLUGIN, ROOT, TO_DECODE, fork, hypotheses
 
+from fairseq_plugins.inspection import describe
 from weightdistill import checkpoint, files
+from weightdistill.errors import DistillationError
 
 RELEASE = ROOT / "tests" / "data" / "release-0.1"
 PHASES = ["phase1", "phase2"]
@@ -32,6 +34,14 @@ def test_inspect_shows_shape_and_teacher(release: Path, phase: str) -> None:
     assert "decoder: 1 layers, width 8, feed-forward 16, 2 heads" in printed
     assert f"teacher: teacher.pt  (SHA-256 {files.fingerprint(release / 'teacher.pt')})" in printed
     assert ("W_L" in printed) == (phase == "phase1")
+
+
+def test_inspect_names_a_generator_without_layer_weights(release: Path) -> None:
+    state = checkpoint.read(release / "phase1.pt")
+    del state["model"]["generator.classes.encoder/embed_tokens/weight.W_L"]
+    checkpoint.write(state, release / "phase1.pt")
+    with pytest.raises(DistillationError, match=r"encoder\.embed_tokens\.weight must have a matrix W_L, but has"):
+        describe(release / "phase1.pt")
 
 
 @pytest.mark.slow

@@ -2,8 +2,7 @@
 
 Each file is cut at every place, and some hundred times flipped, recoded and cut within gzip, always alike. Formats of
 plain lines (text, tables, dictionaries, codes, maps) cannot tell that they were cut between two lines, nor SGML that it
-was cut between two sets with nothing around them. A unit of TMX whose languages are damaged is reported
-as left out.
+was cut between two sets with nothing around them. A unit of TMX whose languages are damaged is reported as left out.
 """
 
 import gzip
