@@ -433,7 +433,7 @@ def subjects(inputs: Inputs) -> dict[str, Subject]:
             ],
             (2, 0, 0),
             forked=False,
-            ignored=training,
+            ignored=(*training, "options.txt"),  # which holds SHA-256 of checkpoints, and times are in those
         ),
     ]
     return {subject.name: subject for subject in many}
