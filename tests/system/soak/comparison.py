@@ -25,9 +25,9 @@ MEASURED = {
     *("seconds", "peak_memory", "previous_training_time", "metrics", "cumulative_training_time"),
     *("distributed_init_method", "lr_scheduler_state", "sha256", "source_sha256", "teacher_fingerprint"),
 }
-"""Keys of checkpoints and JSON files that hold times, memory, the port over which processes meet, or the SHA-256 of a
-checkpoint with times in it; and the best loss that a scheduler has seen. fairseq forgets that when it resumes at the end of
-an epoch; inverse_sqrt does not read it."""
+"""Keys of checkpoints and JSON files that are not compared: times, memory, the port over which processes meet, the
+SHA-256 of a checkpoint with times in it, and the best loss that a scheduler has seen. fairseq forgets that loss when it
+resumes at the end of an epoch; inverse_sqrt does not read it."""
 
 
 def tree(folder: Path, ignored: tuple[str, ...]) -> dict[str, Path]:
