@@ -228,6 +228,8 @@ class CTranslate2Engine:
                 if self.vocabulary_map:
                     _require_map(folder / VOCABULARY_MAP)
                 self._translator = ctranslate2.Translator(str(folder), **self._settings)
+        except DistillationError:
+            raise
         except (RuntimeError, ValueError) as error:
             raise DistillationError(f"CTranslate2 cannot load {self.name}: {error}; convert the model again") from error
 
@@ -304,10 +306,10 @@ def _require_map(path: Path) -> None:
     try:
         lines = decode(path.read_bytes(), path, remedy=remedy).removesuffix("\n").split("\n")
     except OSError as error:
-        raise DistillationError(f"{path} is missing or no vocabulary map: {error.strerror}; {remedy}") from error
+        raise DistillationError(f"vocabulary map {path} cannot be read: {error.strerror}; {remedy}") from error
     if damaged := next((number for number, line in enumerate(lines, start=1) if line.count("\t") != 1), None):
         raise DistillationError(
-            f"{path} is missing or no vocabulary map: line {damaged} must have one tab, behind a source piece; {remedy}"
+            f"vocabulary map {path}: line {damaged} must have one tab, behind a source piece; {remedy}"
         )
 
 
