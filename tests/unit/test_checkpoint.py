@@ -286,7 +286,11 @@ def test_weights_and_settings_of_other_types_are_refused(tmp_path, state, change
         checkpoint.read(tmp_path / "other.pt")
 
 
-@pytest.mark.parametrize("content", [b"<html></html>", gzip.compress(b"text"), pickle.dumps({"model": {}})])
+@pytest.mark.parametrize(
+    "content",
+    [b"<html></html>", gzip.compress(b"text"), pickle.dumps({"model": {}})],
+    ids=["page", "gzipped", "pickle"],  # bytes would name the test by the time in the gzip header
+)
 def test_a_file_of_another_kind_is_not_called_harmful(tmp_path, content):
     (tmp_path / "other.pt").write_bytes(content)
     with pytest.raises(DistillationError, match=r"other\.pt must be a PyTorch file, but is none \(Unsupported operand"):
