@@ -108,7 +108,7 @@ SLURM=(
     --executor slurm --jobs 2 --default-resources nodes=1 cpus_per_gpu=1 mem_mb=0
     --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5
 )
-RESULTS=('exported/*/model.pt' 'evaluated/*/test.txt' results/scores.csv)
+RESULTS=('exported/*/model.pt' 'evaluated/*/test.txt' 'evaluated/*/test.json')
 
 # toy [SNAKEMAKE OPTIONS...] FOLDER: the experiment
 toy() { QUICKSTART_DIR=$FOLDER/${*: -1} "$ROOT/scripts/quickstart.sh" "${@:1:$#-1}" "${SMALL[@]}"; }
