@@ -233,7 +233,7 @@ def test_weights_are_generated_once_for_all_decoding_steps(
     assert calls == 3, "each training forward generates the weights anew"
 
 
-@pytest.mark.parametrize("wrong", [1e-3, float("nan")])
+@pytest.mark.parametrize("wrong", [1e-3, 1e37])  # the latter makes logits that are no numbers
 def test_an_export_whose_logits_differ_leaves_nothing_behind(
     tiny: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
 ) -> None:

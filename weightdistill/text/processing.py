@@ -6,7 +6,8 @@
     python -m weightdistill.text.processing copy TEXT.JSON FOLDER                   copies it and the files it names
     python -m weightdistill.text.processing files TEXT.JSON SOURCE TARGET           lists it and the files it names
 
-TEXT.JSON may be its folder. Every line of the input is a line of the output, whatever characters it holds.
+TEXT.JSON may be its folder. Every line of the input is a line of the output, whatever characters it holds; only NUL is
+refused, which is in no text but in UTF-16 read as UTF-8.
 Knows nothing about models or fairseq.
 """
 

@@ -34,7 +34,7 @@ def test_pieces_are_split_on_access(tmp_path: Path) -> None:
     assert lines[0] == ["a", "b"] and list(lines[1:]) == [[], ["c"]] and len(lines) == 3
 
 
-@given(lines=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\ufeff"))), end=st.booleans())
+@given(lines=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\n\ufeff"))), end=st.booleans())
 def test_only_a_line_feed_ends_a_line(lines: list[str], end: bool) -> None:
     text = "\n".join(lines) + ("\n" if end and lines else "")
     expected = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
