@@ -345,7 +345,8 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
                     _remove(entry)
         with contextlib.suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_SH)
-        yield path.with_name(f".{path.name}.{_HOST}-{uuid.uuid4().hex[:12]}.tmp")
+        # A name may have 255 bytes, and a character four.
+        yield path.with_name(f".{path.name[:50]}.{_HOST}-{uuid.uuid4().hex[:12]}.tmp")
     finally:
         os.close(folder)
 

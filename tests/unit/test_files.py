@@ -159,6 +159,15 @@ def test_devices_are_not_replaced(tmp_path: Path, path: str) -> None:
     assert (tmp_path / "link").is_symlink() and Path("/dev/stdout").is_symlink()
 
 
+@pytest.mark.parametrize("letter", ["a", "\U0001f600"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path, letter: str) -> None:
+    longest = letter * (255 // len(letter.encode()))
+    files.write_json(tmp_path / longest, {})
+    assert [path.name for path in tmp_path.iterdir()] == [longest]
+    with pytest.raises(DistillationError, match=r"cannot write .*: File name too long"):
+        files.write_json(tmp_path / (longest + letter), {})
+
+
 def test_the_file_behind_a_symbolic_link_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder/file")
