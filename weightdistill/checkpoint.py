@@ -73,9 +73,10 @@ def read(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
                 f"checkpoint {path} must hold only tensors and settings, but holds other objects, which could run code "
                 f"when loaded: {first_line(reason, 'Unsupported', 'GLOBAL')}; use a checkpoint that fairseq wrote"
             ) from error
+        reason = first_line(reason, "Unsupported operand").rpartition("error: ")[2]  # torch 2.6 asks for a report first
         raise DistillationError(
-            f"checkpoint {path} must be a PyTorch file, but is none ({first_line(reason, 'Unsupported operand')}); "
-            "give the path of a fairseq checkpoint (.pt)"
+            f"checkpoint {path} must be a PyTorch file, but is none ({reason}); give the path of a fairseq checkpoint "
+            "(.pt)"
         ) from error
     except Exception as error:  # damaged files make torch's unpickler fail in a dozen ways, including AssertionError
         raise DistillationError(

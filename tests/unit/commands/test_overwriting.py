@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 from typer.models import ArgumentInfo
@@ -54,7 +53,7 @@ def path_parameters() -> Iterator[tuple[str, str]]:
     """Every parameter of a command that is a path."""
     groups = cli.app.registered_groups
     for command in (command for group in groups for command in group.typer_instance.registered_commands):
-        for name, annotation in get_type_hints(command.callback, include_extras=True).items():
+        for name, annotation in command.callback.__annotations__.items():
             if "Path" in str(annotation) or "FileBinaryRead" in str(annotation):
                 parameter = annotation.__metadata__[0]
                 # Beside a type, the first name of an option lies where its default would.
