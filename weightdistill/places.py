@@ -41,7 +41,8 @@ def require_separate(outputs: Mapping[str, Place], inputs: Mapping[str, Place]) 
         place = resolved(path)
         replaced = {output: path for output in written if place.is_relative_to(output)}
         replaced |= {output: output for output in written if output.is_file() and output.is_relative_to(place)}
-        for output, lost in replaced.items():
+        if replaced:
+            output, lost = next(iter(replaced.items()))
             raise DistillationError(
                 f"{written[output]} must not replace what is read, but would replace {lost} ({name}); give another path"
             )
